@@ -1,0 +1,1 @@
+"""Settings, no behaviour."""

@@ -1,0 +1,169 @@
+"""Settings of the data: which files, how images are changed, in which order they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from dense_lt.config.section import Section
+
+
+class DrawnConfig(Section):
+    """The drawn long-tailed data set; made on first use, the same bytes for the same settings."""
+
+    kind: Literal["drawn"] = "drawn"
+    folder: Path | None = None
+    """Where it lies or is put; null means `data/drawn/` and a name made from the settings."""
+
+    seed: int = Field(0, ge=0)
+    """Another seed gives other classes, images and counts of co-occurrence."""
+
+    image_size: int = Field(80, ge=48)
+    """Side of the square images, pixels."""
+
+    train_images: PositiveInt = 3000
+    val_images: PositiveInt = 600
+    frequent: int = Field(13, ge=1)
+    """Number of frequent classes."""
+
+    common: int = Field(14, ge=0)
+    """Number of common classes."""
+
+    rare: int = Field(18, ge=0)
+    """Number of rare classes."""
+
+    frequent_images: tuple[PositiveInt, PositiveInt] = (900, 110)
+    """Training images of the most and of the least frequent class of the group."""
+
+    common_images: tuple[PositiveInt, PositiveInt] = (90, 12)
+    rare_images: tuple[PositiveInt, PositiveInt] = (6, 1)
+    val_images_per_class: PositiveInt = 30
+    negatives_per_image: int = Field(10, ge=0)
+    """Classes verified to be absent, per validation image."""
+
+
+class SplitConfig(Section):
+    """One annotation file and where its images lie."""
+
+    annotations: Path
+    """LVIS v0.5, LVIS v1 or plain COCO JSON."""
+
+    images: tuple[Path, ...] = Field(min_length=1)
+    """Folders in which images are looked for, first to last."""
+
+
+class JsonDatasetConfig(Section):
+    """LVIS or COCO files; which of the two is read off the file."""
+
+    kind: Literal["lvis", "coco"]
+    root: Path = Path()
+    """Put before every relative path of this section."""
+
+    train: SplitConfig
+    val: SplitConfig
+
+
+DatasetConfig = Annotated[DrawnConfig | JsonDatasetConfig, Field(discriminator="kind")]
+
+
+class ResizeConfig(Section):
+    """Shorter side to one of `short`, unless the longer side would pass `long`."""
+
+    short: tuple[PositiveInt, ...] = Field((800,), min_length=1)
+    """Candidates for the shorter side, pixels; one is drawn per image in training."""
+
+    long: PositiveInt = 1333
+    """Cap of the longer side, pixels."""
+
+
+class AlbumentationConfig(Section):
+    """Any transform of albumentations by name, with its arguments."""
+
+    name: str
+    """Class name, such as `RandomBrightnessContrast`."""
+
+    arguments: dict[str, object] = {}
+
+
+class TransformsConfig(Section):
+    """From the image on disk to the network's input."""
+
+    resize: ResizeConfig | None = ResizeConfig()
+    """null keeps the size on disk."""
+
+    horizontal_flip: float = Field(0.0, ge=0, le=1)
+    """Probability."""
+
+    vertical_flip: float = Field(0.0, ge=0, le=1)
+    """Probability."""
+
+    transpose: float = Field(0.0, ge=0, le=1)
+    """Probability of exchanging the two axes."""
+
+    color: float = Field(0.0, ge=0, le=1)
+    """Strength of brightness, contrast, saturation and hue jitter; 0 is none."""
+
+    extra: tuple[AlbumentationConfig, ...] = ()
+    """Further albumentations transforms, applied in this order after the ones above."""
+
+
+class RandomSamplerConfig(Section):
+    """Every image once an epoch, in random order."""
+
+    kind: Literal["random"] = "random"
+
+
+class RepeatFactorSamplerConfig(Section):
+    """Repeat-factor sampling, RFS (Gupta et al. 2019): r = max(1, (threshold / f)^exponent)."""
+
+    kind: Literal["repeat_factor"]
+    threshold: PositiveFloat = 1e-3
+    """A class in fewer than this fraction of the images is repeated."""
+
+    exponent: float = Field(0.5, gt=0, le=1)
+    rounding: Literal["stochastic", "ceil", "floor", "round"] = "stochastic"
+    """How a repeat factor becomes a count: drawn anew each epoch (detectron2), or rounded once."""
+
+
+SamplerConfig = Annotated[
+    RandomSamplerConfig | RepeatFactorSamplerConfig, Field(discriminator="kind")
+]
+
+
+class DataConfig(Section):
+    """Data set, changes to images, order of images, loading."""
+
+    dataset: DatasetConfig = DrawnConfig()
+    group_thresholds: tuple[PositiveInt, PositiveInt] = (10, 100)
+    """At most this many training images: rare, common. Used where a file has no `frequency`."""
+
+    train_transforms: TransformsConfig = TransformsConfig()
+    val_transforms: TransformsConfig = TransformsConfig()
+    sampler: SamplerConfig = RandomSamplerConfig()
+    aspect_grouping: bool = False
+    """Put landscape images with landscape ones and portrait with portrait into a batch."""
+
+    workers: int = Field(2, ge=0)
+    """Loader processes per training process; 0 loads in the training process itself."""
+
+    pad_to_multiple_of: PositiveInt = 32
+    """Height and width of a batch are padded to a multiple of this."""
+
+    max_objects_per_image: PositiveInt | None = None
+    """More objects than this in a training image: a random subset is used, and it is counted."""
+
+    drop_invalid_boxes: bool = False
+    """Leave boxes without area or outside their image out, instead of stopping."""
+
+    on_bad_image: Literal["error", "skip"] = "error"
+    """A missing or unreadable image stops the run, or is skipped, counted and listed."""
+
+    @model_validator(mode="after")
+    def _thresholds_rise(self) -> Self:
+        if self.group_thresholds[0] >= self.group_thresholds[1]:
+            raise ValueError(f"`group_thresholds` must rise, got {list(self.group_thresholds)}")
+        if self.val_transforms.model_copy(update={"resize": None}) != TransformsConfig(resize=None):
+            raise ValueError("`val_transforms` may only set `resize`; validation is not augmented")
+        return self

@@ -1,0 +1,187 @@
+"""The whole of a run: model, data, optimizer, schedule, training, evaluation, and their rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from dense_lt.config.data import DataConfig
+from dense_lt.config.model import ModelConfig, OneStageConfig
+from dense_lt.config.section import Section
+
+
+class SgdConfig(Section):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: PositiveFloat = 0.02
+    """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
+
+    base_batch_size: PositiveInt = 16
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    decay_norm_and_bias: bool = False
+    """Apply weight decay to biases and normalisation parameters too."""
+
+
+class AdamWConfig(Section):
+    """AdamW (Loshchilov and Hutter 2019)."""
+
+    kind: Literal["adamw"]
+    lr: PositiveFloat = 1e-4
+    """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
+
+    base_batch_size: PositiveInt = 16
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.05, ge=0)
+    decay_norm_and_bias: bool = False
+    """Apply weight decay to biases and normalisation parameters too."""
+
+
+OptimizerConfig = Annotated[SgdConfig | AdamWConfig, Field(discriminator="kind")]
+
+
+class StepScheduleConfig(Section):
+    """Linear warm-up, then division by ten (or `factor`) at the milestones."""
+
+    kind: Literal["step"] = "step"
+    unit: Literal["steps", "epochs"] = "steps"
+    """What `warmup` and `milestones` count."""
+
+    warmup: float = Field(500, ge=0)
+    warmup_factor: float = Field(1e-3, ge=0, le=1)
+    """Learning rate at the start of the warm-up, as a fraction."""
+
+    milestones: tuple[PositiveFloat, ...]
+    factor: float = Field(0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Self:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"`milestones` must rise, got {list(self.milestones)}")
+        return self
+
+
+class CosineScheduleConfig(Section):
+    """Linear warm-up, then half a cosine down to `final_factor`."""
+
+    kind: Literal["cosine"]
+    unit: Literal["steps", "epochs"] = "steps"
+    """What `warmup` counts."""
+
+    warmup: float = Field(500, ge=0)
+    warmup_factor: float = Field(1e-3, ge=0, le=1)
+    """Learning rate at the start of the warm-up, as a fraction."""
+
+    final_factor: float = Field(0.01, ge=0, le=1)
+    """Learning rate at the end, as a fraction."""
+
+
+ScheduleConfig = Annotated[
+    StepScheduleConfig | CosineScheduleConfig, Field(discriminator="kind")
+]
+
+
+class TrainConfig(Section):
+    """How long, how many at once, and what is written on the way."""
+
+    steps: PositiveInt | None = None
+    """Optimizer steps; give this or `epochs`."""
+
+    epochs: PositiveFloat | None = None
+    """Passes over the sampler's epoch (longer than the data set under repeat factors)."""
+
+    batch_size: PositiveInt = 16
+    """Images per optimizer step, over all processes."""
+
+    micro_batches: PositiveInt = 1
+    """Pieces into which a process cuts its share of a batch, to save memory."""
+
+    clip_norm: float | None = Field(35.0, gt=0)
+    """Largest L2 norm of the gradient; null does not clip."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast of backbone, pyramid and head; losses and statistics stay in fp32."""
+
+    channels_last: bool = True
+    log_every: PositiveInt = 20
+    """Steps between two log lines."""
+
+    checkpoint_every: PositiveInt = 1000
+    """Steps between two checkpoints; one is always written at the end."""
+
+    keep_checkpoints: PositiveInt = 2
+    """How many of the latest checkpoints stay on disk."""
+
+    evaluate_every: PositiveInt | None = None
+    """Steps between two evaluations; null evaluates at the end only."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of `steps` and `epochs`")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is predicted and how it is scored."""
+
+    batch_size: PositiveInt = 16
+    """Images per process and forward pass."""
+
+    iou_types: tuple[Literal["bbox", "segm"], ...] = Field(("bbox",), min_length=1)
+    max_detections: tuple[PositiveInt, ...] = Field((300,), min_length=1)
+    """Caps of detections per image; the first is the headline, the others are scored beside it."""
+
+    images: PositiveInt | None = None
+    """Evaluate only the first so many images, for a quick look; null takes all."""
+
+
+class ExperimentConfig(Section):
+    """One run from beginning to end."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    """Name of the run and of its folder below `output`."""
+
+    output: Path = Path("runs")
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt | None = None
+    """CPU threads of torch in each process; null leaves torch's choice."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = OneStageConfig()
+    optimizer: OptimizerConfig = SgdConfig()
+    schedule: ScheduleConfig
+    train: TrainConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        most = max(self.evaluation.max_detections)
+        if most > self.model.inference.max_detections:
+            raise ValueError(
+                f"`evaluation.max_detections` asks for {most} detections an image but "
+                f"`model.inference.max_detections` keeps {self.model.inference.max_detections}; "
+                "raise the latter"
+            )
+        if "segm" in self.evaluation.iou_types:
+            raise ValueError(
+                "`evaluation.iou_types` contains segm but a one_stage model predicts no masks; "
+                "remove it"
+            )
+        if self.train.batch_size % self.train.micro_batches:
+            raise ValueError(
+                f"`train.batch_size` {self.train.batch_size} is not divisible by "
+                f"`train.micro_batches` {self.train.micro_batches}"
+            )
+        if self.schedule.unit == "epochs" and self.train.epochs is None:
+            raise ValueError("`schedule.unit: epochs` needs `train.epochs` instead of `train.steps`")
+        return self
+
+    @property
+    def run_folder(self) -> Path:
+        """Where everything this run writes goes."""
+        return self.output / self.name

@@ -1,0 +1,190 @@
+"""Settings of the model: backbone, pyramid, priors, head, assigner, losses, post-processing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from dense_lt.config.losses import (
+    ClassificationLossConfig,
+    FocalLossConfig,
+    GIoULossConfig,
+    QualityLossConfig,
+)
+from dense_lt.config.section import Section
+
+
+class BackboneConfig(Section):
+    """A timm model that gives feature maps."""
+
+    name: str = "resnet50"
+    """Any timm model with `features_only`; `dense-lt backbones` lists them."""
+
+    pretrained: bool = False
+    """Load timm's pretrained weights (from its cache, or the network where there is one)."""
+
+    weights: Path | None = None
+    """Local file (.safetensors, .pth) with weights of this timm model; instead of `pretrained`."""
+
+    frozen_stages: int = Field(0, ge=0, le=5)
+    """Stages that do not train: 0 none, 1 the stem, 2 the stem and the first stage, ..."""
+
+    norm: Literal["train", "frozen", "group"] = "train"
+    """`train`: as timm makes it; `frozen`: statistics and affine fixed; `group`: GroupNorm instead."""
+
+    mean: tuple[float, float, float] | None = None
+    """Mean of RGB in [0, 1] that is subtracted; null takes timm's for this model."""
+
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of RGB in [0, 1] that is divided by; null takes timm's for this model."""
+
+    options: dict[str, object] = {}
+    """Further keyword arguments of `timm.create_model`, such as `layers: [1, 1, 1, 1]`."""
+
+    @model_validator(mode="after")
+    def _one_source_of_weights(self) -> Self:
+        if self.pretrained and self.weights is not None:
+            raise ValueError("`pretrained: true` and `weights` exclude each other; set one of them")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("`std` must be above 0 in every channel")
+        return self
+
+
+class PyramidConfig(Section):
+    """Feature pyramid (Lin et al. 2017); level l has stride 2^l."""
+
+    levels: tuple[int, int] = (3, 7)
+    """First and last level that the head sees."""
+
+    backbone_levels: tuple[int, int] = (3, 5)
+    """First and last backbone level that feeds the top-down path; levels above come from
+    stride-2 convolutions on the last of them."""
+
+    channels: PositiveInt = 256
+    """Channels of every level."""
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
+        (first, last), (below, above) = self.levels, self.backbone_levels
+        if not 1 <= first <= last <= 9:
+            raise ValueError(f"`levels` must be [first, last] within 1..9, got [{first}, {last}]")
+        if not 1 <= below <= above <= 6:
+            raise ValueError(f"`backbone_levels` must lie within 1..6, got [{below}, {above}]")
+        if first != below:
+            raise ValueError(
+                f"`levels` starts at {first} but `backbone_levels` at {below}; start both at the same"
+            )
+        return self
+
+
+class AnchorsConfig(Section):
+    """Square or oblong boxes at every location; sizes follow from the strides."""
+
+    scales: tuple[PositiveFloat, ...] = Field((6.0, 8.0), min_length=1)
+    """Side of a square anchor, in strides of its level."""
+
+    ratios: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
+    """Height / width at constant area."""
+
+    sizes: tuple[PositiveFloat, ...] | None = None
+    """Instead of `scales`: side in pixels, one per level."""
+
+    center: Literal["middle", "corner"] = "middle"
+    """Centre of a cell's anchors: the middle of the cell, or its top left corner."""
+
+
+class AtssConfig(Section):
+    """Adaptive training sample selection (Zhang et al. 2020)."""
+
+    kind: Literal["atss"] = "atss"
+    top_k: PositiveInt = 9
+    """Candidates per object and level; a level with fewer priors gives all."""
+
+
+class DenseHeadConfig(Section):
+    """Two towers of 3x3 convolutions with GroupNorm, shared over the levels."""
+
+    channels: PositiveInt = 256
+    """Channels of both towers."""
+
+    num_convs: int = Field(4, ge=0)
+    """Convolutions in each tower."""
+
+    norm_groups: PositiveInt = 32
+    """Groups of GroupNorm; must divide `channels`."""
+
+    prior_probability: float = Field(0.01, gt=0, lt=1)
+    """Score of every class before training (the classifier's bias)."""
+
+    quality: bool = True
+    """Predict the IoU of each box (on the box tower) and multiply it into the score."""
+
+    level_scales: bool = False
+    """One learnable factor per level on the box codes, as in FCOS and ATSS."""
+
+    fused_loss: Literal["auto"] | bool = "auto"
+    """Make logits and loss together, chunk by chunk, so that the logits never exist.
+
+    `auto`: where it saves memory and the loss allows it.
+    """
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> Self:
+        if self.channels % self.norm_groups:
+            raise ValueError(
+                f"`norm_groups` {self.norm_groups} must divide `channels` {self.channels}"
+            )
+        return self
+
+
+class InferenceConfig(Section):
+    """From raw outputs to detections."""
+
+    score_threshold: float = Field(0.0, ge=0, lt=1)
+    """Only scores above it are kept, before everything else."""
+
+    pre_nms_top_k: PositiveInt = 6000
+    """Best (prior, class) pairs kept per level, before boxes are decoded."""
+
+    nms_iou: float = Field(0.5, gt=0, le=1)
+    """A box that overlaps a better one of its class by more than this is dropped."""
+
+    max_detections: PositiveInt = 300
+    """Detections kept per image, over all classes."""
+
+
+class OneStageConfig(Section):
+    """Backbone, pyramid, one dense head (the EFL "improved baseline" by default)."""
+
+    kind: Literal["one_stage"] = "one_stage"
+    num_classes: PositiveInt | None = None
+    """Normally null: read from the annotations. A number that differs from them is an error."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    pyramid: PyramidConfig = PyramidConfig()
+    priors: AnchorsConfig = AnchorsConfig()
+    assigner: AtssConfig = AtssConfig()
+    box_coder: Literal["delta", "distance"] = "delta"
+    """`delta`: centre shift and log size; `distance`: exp distances to the four sides."""
+
+    head: DenseHeadConfig = DenseHeadConfig()
+    loss: ClassificationLossConfig = FocalLossConfig()
+    box_loss: GIoULossConfig = GIoULossConfig()
+    quality_loss: QualityLossConfig = QualityLossConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _sizes_per_level(self) -> Self:
+        first, last = self.pyramid.levels
+        sizes = self.priors.sizes
+        if sizes is not None and len(sizes) != last - first + 1:
+            raise ValueError(
+                f"`priors.sizes` has {len(sizes)} entries but `pyramid.levels` has "
+                f"{last - first + 1} levels; give one size per level"
+            )
+        return self
+
+
+ModelConfig = Annotated[OneStageConfig, Field()]

@@ -1,0 +1,1 @@
+"""Training: optimizers, checkpoints, metrics and the loop."""

@@ -1,0 +1,1 @@
+"""Everything with weights, and how it is wired."""

@@ -1,0 +1,1 @@
+"""From numbers to pages: tables, figures and the comparison of runs."""

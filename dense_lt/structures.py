@@ -1,0 +1,119 @@
+"""The vocabulary: the structures that pass between data, models, losses and evaluation.
+
+Letters, the same in the whole project: B images in a batch, H W height and width, M ground-truth
+objects of one image, L pyramid levels, A priors per location, R priors of one image over all levels
+(R_l on level l), N entries a loss sees, C foreground classes, K logits per entry, D detections of
+one image.
+
+Boxes are xyxy in absolute pixels, float32, continuous coordinates (width = x2 - x1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, NotRequired, TypedDict
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+"""(height, width) in pixels, everywhere."""
+
+Losses = dict[str, Tensor]
+"""Name -> scalar (), already weighted; their sum is what is minimised."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Images of one batch, padded right and bottom to a common size.
+
+    Pixels stay uint8 until the detector normalises them on its own device: a quarter of the
+    bytes to move, and normalisation has one home.
+    """
+
+    pixels: Tensor  # (B, 3, H, W) uint8, RGB
+    sizes: tuple[Size, ...]  # B entries, before padding
+
+    def to(self, device: torch.device) -> ImageBatch:
+        """The same batch on `device`."""
+        return ImageBatch(self.pixels.to(device, non_blocking=True), self.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the metric must know of an image and the network must not."""
+
+    image_id: int
+    original_size: Size
+    input_size: Size  # after resizing, before padding
+    negative_labels: frozenset[int] = frozenset()  # verified to be absent
+    not_exhaustive_labels: frozenset[int] = frozenset()  # present, but not every one annotated
+
+
+class Target(TypedDict):
+    """Ground truth of one image, in the pixels of the network input."""
+
+    boxes: Tensor  # (M, 4) float32 xyxy
+    labels: Tensor  # (M,) int64 in [0, C)
+    masks: NotRequired[Tensor]  # (M, H, W) bool, present when masks are learnt
+
+
+class Sample(TypedDict):
+    """One item of a data set."""
+
+    image: Tensor  # (3, H, W) uint8, RGB
+    target: Target
+    info: ImageInfo
+
+
+class Batch(NamedTuple):
+    """What a loader yields; each field has B entries."""
+
+    images: ImageBatch
+    targets: list[Target]
+    infos: list[ImageInfo]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`; infos stay where they are."""
+        targets: list[Target] = [
+            {name: tensor.to(device, non_blocking=True) for name, tensor in target.items()}  # type: ignore[misc,attr-defined]
+            for target in self.targets
+        ]
+        return Batch(self.images.to(device), targets, self.infos)
+
+
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """The boxes a dense head starts from, level after level, finest first."""
+
+    boxes: Tensor  # (R, 4) float32 xyxy
+    counts: tuple[int, ...]  # R_l of every level; their sum is R
+    strides: tuple[int, ...]  # pixels, one per level
+
+    def split(self, values: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+        """Cut the axis of length R of `values` into the levels' pieces (views)."""
+        return torch.split(values, list(self.counts), dim=dim)
+
+
+@dataclass(frozen=True, slots=True)
+class DensePredictions:
+    """Raw outputs of a dense head, one entry per level; never concatenated over levels.
+
+    A head whose loss makes the logits itself (the fused head) gives `classifier_inputs` instead
+    of `logits`.
+    """
+
+    logits: tuple[Tensor, ...]  # L x (B, R_l, K)
+    codes: tuple[Tensor, ...]  # L x (B, R_l, 4), read by a BoxCoder
+    quality: tuple[Tensor, ...] | None = None  # L x (B, R_l), logit of localisation quality
+    classifier_inputs: tuple[Tensor, ...] = ()  # L x (B, channels, H_l, W_l)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Detections of one image, best first."""
+
+    boxes: Tensor  # (D, 4) float32 xyxy, pixels of the network input, clipped to the image
+    scores: Tensor  # (D,) float32 in [0, 1]
+    labels: Tensor  # (D,) int64 in [0, C)
+    masks: Tensor | None = None  # (D, 28, 28) float32 probabilities inside each box

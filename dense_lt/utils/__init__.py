@@ -1,0 +1,1 @@
+"""Processes, seeds, logs, errors."""

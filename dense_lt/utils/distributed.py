@@ -1,0 +1,92 @@
+"""Who am I among the processes, and what do we know together? All no-ops in one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def is_distributed() -> bool:
+    """Whether a process group of more than one process is up."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Number of this process, 0 when there is only one."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and talks."""
+    return rank() == 0
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Sum of `values` (any shape, same in every process) over all processes, as a new tensor.
+
+    The result carries no gradient. In one process `values` comes back detached, without a copy.
+    """
+    values = values.detach()
+    if not is_distributed():
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Mean of `values` (any shape, floating) over all processes, without gradient."""
+    return sum_over_processes(values) / world_size()
+
+
+def gather_objects(value: T) -> list[T]:
+    """`value` of every process, in rank order, on every process. For small objects only."""
+    if not is_distributed():
+        return [value]
+    gathered: list[T | None] = [None] * world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered  # type: ignore[return-value]
+
+
+def broadcast_object(value: T) -> T:
+    """`value` of the main process, on every process."""
+    if not is_distributed():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if is_distributed():
+        dist.barrier()
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the group that torchrun announces in the environment, leave it at the end.
+
+    Without torchrun's variables, or with one process, nothing is set up. NCCL on CUDA, gloo on a CPU.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
