@@ -1,0 +1,53 @@
+"""`dense-lt COMMAND ...`: finds the command's module, and turns errors into one message."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dense_lt.utils.errors import ConfigError, DataError
+
+COMMANDS = {
+    "train": "train",
+    "eval": "evaluate",
+    "compare": "compare",
+    "data": "data",
+    "backbones": "backbones",
+    "demo": "demo",
+}
+"""Command -> module of `dense_lt.cli`, which gives HELP, configure(parser) and run(arguments)."""
+
+USER_ERROR = 2
+TRAINING_FAILED = 3
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="dense-lt", description="Long-tailed object detection: train, evaluate, compare."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module_name in COMMANDS.items():
+        module = importlib.import_module(f"dense_lt.cli.{module_name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status.
+
+    0 success, 2 the user's mistake (one message on stderr), 3 training became meaningless.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ConfigError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's output
+        return USER_ERROR
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return TRAINING_FAILED

@@ -1,0 +1,155 @@
+"""Turning pydantic's findings into lines that name the file, the key to type, and the mend."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from dense_lt.config.experiment import ExperimentConfig
+
+MAX_SHOWN = 80
+"""Longest piece of a wrong value that a message repeats, characters."""
+
+
+def describe(
+    error: ValidationError,
+    raw: Mapping[str, object],
+    origins: Mapping[str, str],
+    default_source: str,
+) -> str:
+    """All findings of `error`, one a line: ``file: dotted.key: what is wrong; what is allowed``.
+
+    Args:
+        error: what pydantic found.
+        raw: the merged mapping that was validated.
+        origins: dotted key -> file or override that set it.
+        default_source: file to name for a key that nobody set.
+    """
+    lines = []
+    for finding in error.errors():
+        keys = _typed_keys(finding["loc"], raw)
+        dotted = ".".join(keys)
+        source = _origin(keys, origins) or default_source
+        where = f"{source}: {dotted}: " if dotted else f"{source}: "
+        lines.append(where + _what(finding, keys, raw))
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _typed_keys(location: Sequence[int | str], raw: object) -> list[str]:
+    """The keys a user types: pydantic's location without the tags of unions."""
+    keys: list[str] = []
+    value = raw
+    for position, part in enumerate(location):
+        if isinstance(value, Mapping):
+            is_tag = part == value.get("kind") and part not in value
+            if is_tag and position + 1 < len(location):
+                continue
+            if is_tag:
+                break
+            value = value.get(part)
+        elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        elif not isinstance(part, int):
+            break  # a branch of a plain union, such as `bool` in `"auto" | bool`
+        keys.append(str(part))
+    return keys
+
+
+def _origin(keys: Sequence[str], origins: Mapping[str, str]) -> str | None:
+    """Who set this key, or else the nearest key above it."""
+    for length in range(len(keys), 0, -1):
+        source = origins.get(".".join(keys[:length]))
+        if source is not None:
+            return source
+    return None
+
+
+def _what(finding: Mapping[str, Any], keys: Sequence[str], raw: Mapping[str, object]) -> str:
+    kind = finding["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(keys, raw)
+    if kind == "missing":
+        return "is missing and has no default; set it"
+    if kind == "union_tag_not_found":
+        return f"`kind` is missing; set it to one of {', '.join(_kinds(keys, raw))}"
+    if kind == "union_tag_invalid":
+        kinds = _kinds(keys, raw)
+        given = finding["ctx"]["tag"]
+        return f"unknown kind {given!r}{_nearest(given, kinds)}; allowed: {', '.join(kinds)}"
+    message = finding["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        return message
+    given = repr(finding["input"])
+    if len(given) > MAX_SHOWN:
+        given = given[:MAX_SHOWN] + "..."
+    return f"{message[0].lower()}{message[1:]}, got {given}"
+
+
+def _unknown_key(keys: Sequence[str], raw: Mapping[str, object]) -> str:
+    section = _section_at(keys[:-1], raw)
+    known = sorted(section.model_fields) if section else []
+    if keys == ["base"]:  # pragma: no cover - `base` is taken out before
+        return "unknown key"
+    return f"unknown key{_nearest(keys[-1], known)}; allowed here: {', '.join(known)}"
+
+
+def _nearest(given: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _sections(annotation: object) -> list[type[BaseModel]]:
+    """The section classes inside an annotation (a class, a union, Annotated)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple):
+        return [section for part in get_args(annotation) for section in _sections(part)]
+    return []
+
+
+def _kind_values(section: type[BaseModel]) -> tuple[str, ...]:
+    field = section.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _candidates(keys: Sequence[str], raw: Mapping[str, object]) -> list[type[BaseModel]]:
+    """Section classes that may stand at `keys`."""
+    candidates: list[type[BaseModel]] = [ExperimentConfig]
+    value: Any = raw
+    for key in keys:
+        section = _chosen(candidates, value)
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(value, list | tuple) and key.isdigit():
+            value = value[int(key)]
+            continue
+        field = section.model_fields.get(key) if section else None
+        if field is None:
+            return []
+        candidates = _sections(field.annotation)
+    return candidates
+
+
+def _chosen(candidates: Sequence[type[BaseModel]], value: object) -> type[BaseModel] | None:
+    if len(candidates) <= 1:
+        return candidates[0] if candidates else None
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    return next((section for section in candidates if kind in _kind_values(section)), None)
+
+
+def _section_at(keys: Sequence[str], raw: Mapping[str, object]) -> type[BaseModel] | None:
+    value: Any = raw
+    for key in keys:
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(value, list | tuple) and key.isdigit():
+            value = value[int(key)]
+    return _chosen(_candidates(keys, raw), value)
+
+
+def _kinds(keys: Sequence[str], raw: Mapping[str, object]) -> list[str]:
+    return [kind for section in _candidates(keys, raw) for kind in _kind_values(section)]
