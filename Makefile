@@ -1,0 +1,56 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`.
+# Choose another Python or another place for the environment: make test PYTHON=python3.12 VENV=/somewhere
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.dense_lt_installed
+
+.PHONY: help install demo table test test-slow lint format bench clean
+
+help:
+	@echo "make demo    install, draw the data, train and compare (DEMO=quick: a third of the time)"
+	@echo "make test    install, run the tests"
+	@echo "make lint    every static check"
+	@echo "make bench   the benchmarks (long; quiet machine)"
+	@echo "make table   train the README's table anew (about 40 minutes on two cores)"
+
+install: $(READY)
+
+# lvis declares the GUI build of OpenCV, which overwrites the headless one and needs libGL: hence --no-deps.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps lvis
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/dense-lt demo $(if $(filter quick,$(DEMO)),--quick) --jobs $(JOBS)
+
+table: $(READY)
+	$(BIN)/dense-lt demo --seeds 0 1 2 --data-seeds 0 1 --out runs/table --jobs $(JOBS)
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not gpu"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,127 @@
+"""Model section -> Detector: the whole wiring, readable from top to bottom."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from dense_lt.config.losses import GIoULossConfig
+from dense_lt.config.model import AnchorsConfig, AtssConfig, BackboneConfig, OneStageConfig
+from dense_lt.losses.build import build_classification_loss
+from dense_lt.losses.regression import BoxLoss, GIoUBoxLoss
+from dense_lt.models.assigners.atss import AtssAssigner
+from dense_lt.models.assigners.base import Assigner
+from dense_lt.models.backbone import Backbone
+from dense_lt.models.dense_inference import DenseInference, SelectionLimits
+from dense_lt.models.dense_loss import DenseLoss
+from dense_lt.models.detector import Detector
+from dense_lt.models.heads.dense import DenseHead
+from dense_lt.models.one_stage import OneStageDetector
+from dense_lt.models.priors import PriorGenerator
+from dense_lt.models.pyramid import PixelNormalizer, Pyramid
+from dense_lt.ops.box_coding import BoxCoder, DeltaBoxCoder, DistanceBoxCoder
+from dense_lt.utils.errors import ConfigError
+
+
+def build_detector(config: OneStageConfig, num_classes: int) -> Detector:
+    """The detector of a model section.
+
+    Args:
+        config: the section.
+        num_classes: C, from the annotations.
+
+    Raises:
+        ConfigError: `model.num_classes` contradicts the data, or the backbone does not fit.
+    """
+    if config.num_classes is not None and config.num_classes != num_classes:
+        raise ConfigError(
+            f"model.num_classes is {config.num_classes} but the annotations have {num_classes} "
+            "categories; remove the setting (it is read from the annotations)"
+        )
+    backbone = _backbone(config.backbone, levels=config.pyramid.backbone_levels)
+    pyramid = Pyramid(backbone, levels=config.pyramid.levels, channels=config.pyramid.channels)
+    priors = _priors(config.priors, strides=pyramid.strides)
+    coder = _coder(config)
+    classification = build_classification_loss(config.loss, num_classes)
+    head = DenseHead(
+        in_channels=config.pyramid.channels,
+        num_logits=classification.num_logits,
+        priors_per_location=priors.priors_per_location,
+        channels=config.head.channels,
+        num_convs=config.head.num_convs,
+        norm_groups=config.head.norm_groups,
+        prior_probability=config.head.prior_probability,
+        quality=config.head.quality,
+        num_level_scales=len(pyramid.strides) if config.head.level_scales else 0,
+    )
+    return OneStageDetector(
+        normalizer=_normalizer(config.backbone, backbone),
+        pyramid=pyramid,
+        priors=priors,
+        head=head,
+        loss=DenseLoss(
+            assigner=_assigner(config.assigner),
+            coder=coder,
+            classification=classification,
+            box=_box_loss(config.box_loss),
+            quality_weight=config.quality_loss.weight,
+        ),
+        inference=DenseInference(
+            classification=classification,
+            coder=coder,
+            limits=SelectionLimits(**config.inference.model_dump()),
+        ),
+        fused_loss=config.head.fused_loss,
+    )
+
+
+def _backbone(config: BackboneConfig, *, levels: tuple[int, int]) -> Backbone:
+    return Backbone(
+        config.name,
+        levels=levels,
+        pretrained=config.pretrained,
+        weights=config.weights,
+        frozen_stages=config.frozen_stages,
+        norm=config.norm,
+        options=config.options,
+    )
+
+
+def _normalizer(config: BackboneConfig, backbone: Backbone) -> PixelNormalizer:
+    mean, std = backbone.pixel_statistics()
+    return PixelNormalizer(config.mean or tuple(mean), config.std or tuple(std))
+
+
+def _priors(config: AnchorsConfig, *, strides: tuple[int, ...]) -> PriorGenerator:
+    return PriorGenerator(
+        strides,
+        scales=config.scales,
+        ratios=config.ratios,
+        sizes=config.sizes,
+        center=config.center,
+    )
+
+
+def _coder(config: OneStageConfig) -> BoxCoder:
+    match config.box_coder:
+        case "delta":
+            return DeltaBoxCoder()
+        case "distance":
+            return DistanceBoxCoder()
+        case _:
+            assert_never(config.box_coder)
+
+
+def _assigner(config: AtssConfig) -> Assigner:
+    match config:
+        case AtssConfig():
+            return AtssAssigner(top_k=config.top_k)
+        case _:
+            assert_never(config)
+
+
+def _box_loss(config: GIoULossConfig) -> BoxLoss:
+    match config:
+        case GIoULossConfig():
+            return GIoUBoxLoss(weight=config.weight, iou_weighted=config.iou_weighted)
+        case _:
+            assert_never(config)

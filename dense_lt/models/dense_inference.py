@@ -1,0 +1,81 @@
+"""From raw dense outputs to detections: score, select, decode, suppress, cap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dense_lt.losses.classification import ClassificationLoss
+from dense_lt.ops.box_coding import BoxCoder
+from dense_lt.ops.boxes import clip_boxes_to_image
+from dense_lt.ops.selection import class_wise_nms, top_entries
+from dense_lt.structures import DensePredictions, Detections, Priors, Size
+
+
+class SelectionLimits(NamedTuple):
+    """How many survive; the fields are those of `InferenceConfig`."""
+
+    score_threshold: float = 0.0
+    pre_nms_top_k: int = 6000
+    nms_iou: float = 0.5
+    max_detections: int = 300
+
+
+class DenseInference:
+    """Scores, thresholds, decodes, clips and selects; one list entry per image.
+
+    Candidates are chosen before boxes are decoded, per level, so that the number of classes
+    decides neither the decoding nor the suppression. Everything runs in float32.
+    """
+
+    def __init__(
+        self, *, classification: ClassificationLoss, coder: BoxCoder, limits: SelectionLimits
+    ) -> None:
+        """`classification` says what the logits mean; it is only asked for scores."""
+        self.classification = classification
+        self.coder = coder
+        self.limits = limits
+
+    @torch.no_grad()
+    def __call__(
+        self, predictions: DensePredictions, priors: Priors, sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """Detections of every image, in the pixels of the network input; `sizes` before padding."""
+        with torch.autocast(priors.boxes.device.type, enabled=False):
+            return [self._one(predictions, priors, i, size) for i, size in enumerate(sizes)]
+
+    def _one(
+        self, predictions: DensePredictions, priors: Priors, index: int, size: Size
+    ) -> Detections:
+        levels = [
+            self._candidates(predictions, prior_boxes, index, level)
+            for level, prior_boxes in enumerate(priors.split(priors.boxes))
+        ]
+        boxes, scores, labels = (torch.cat(parts) for parts in zip(*levels, strict=True))
+        boxes = clip_boxes_to_image(boxes, size)
+        visible = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # not wholly in the padding
+        boxes, scores, labels = boxes[visible], scores[visible], labels[visible]
+        kept = class_wise_nms(
+            boxes,
+            scores,
+            labels,
+            iou_threshold=self.limits.nms_iou,
+            max_kept=self.limits.max_detections,
+        )
+        return Detections(boxes[kept], scores[kept], labels[kept])
+
+    def _candidates(
+        self, predictions: DensePredictions, prior_boxes: Tensor, index: int, level: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (n, 4), scores (n,), labels (n,) of one level of one image."""
+        scores = self.classification.scores(predictions.logits[level][index])  # (R_l, C)
+        if predictions.quality is not None:
+            scores = scores * predictions.quality[level][index].float().sigmoid()[:, None]
+        scores, rows, labels = top_entries(
+            scores, self.limits.pre_nms_top_k, self.limits.score_threshold
+        )
+        boxes = self.coder.decode(predictions.codes[level][index, rows], prior_boxes[rows])
+        return boxes, scores, labels

@@ -1,0 +1,139 @@
+"""From raw dense outputs and ground truth to losses: assign, then classify, place and rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dense_lt.losses.classification import ClassificationLoss
+from dense_lt.losses.regression import BoxLoss
+from dense_lt.models.assigners.base import Assigner
+from dense_lt.ops.box_coding import BoxCoder
+from dense_lt.ops.boxes import paired_iou
+from dense_lt.ops.matching import labels_of_matches
+from dense_lt.structures import DensePredictions, Losses, Priors, Target
+from dense_lt.utils.distributed import mean_over_processes
+
+
+class Assignment(NamedTuple):
+    """What the priors of a batch learn."""
+
+    labels: Tensor  # (B, R) int64 in [0, C), or BACKGROUND, or IGNORE
+    images: Tensor  # (P,) int64: image of every positive
+    rows: Tensor  # (P,) int64: prior of every positive
+    boxes: Tensor  # (P, 4) float32: ground truth of every positive
+
+
+class DenseLoss(nn.Module):
+    """Assign, then classification, box and quality losses.
+
+    Everything is computed in float32, whatever autocast does around it.
+    """
+
+    def __init__(
+        self,
+        *,
+        assigner: Assigner,
+        coder: BoxCoder,
+        classification: ClassificationLoss,
+        box: BoxLoss,
+        quality_weight: float = 1.0,
+    ) -> None:
+        """Put the parts together; `classification` is a module, it owns statistics."""
+        super().__init__()
+        self.assigner = assigner
+        self.coder = coder
+        self.classification = classification
+        self.box = box
+        self.quality_weight = quality_weight
+
+    def forward(
+        self,
+        predictions: DensePredictions,
+        priors: Priors,
+        targets: Sequence[Target],
+        *,
+        normalizer: Tensor | None = None,
+        classifier: nn.Conv2d | None = None,
+    ) -> Losses:
+        """Losses "classification", "box" and, with a quality branch, "quality".
+
+        Args:
+            predictions: of the head; with `classifier_inputs` the `classifier` is applied here.
+            priors: R of them.
+            targets: one per image.
+            normalizer: () positives per process in the optimizer step, at least 1; None counts
+                those of this call. Given when a batch comes in micro-batches.
+            classifier: the head's last convolution, for the fused loss.
+        """
+        with torch.autocast(predictions.codes[0].device.type, enabled=False):
+            assignment = self.assign(priors, targets)
+            if normalizer is None:
+                normalizer = positives_per_process(assignment.images)
+            boxes, iou = self._decode_positives(predictions, priors, assignment)
+            losses = {
+                "classification": self._classify(
+                    predictions, priors, assignment, iou, normalizer, classifier
+                ),
+                "box": self.box(boxes, assignment.boxes, iou, normalizer),
+            }
+            if predictions.quality is not None:
+                logits = torch.cat(predictions.quality, dim=1)[assignment.images, assignment.rows]
+                cost = functional.binary_cross_entropy_with_logits(
+                    logits.float(), iou, reduction="sum"
+                )
+                losses["quality"] = self.quality_weight * cost / normalizer
+        return losses
+
+    @torch.no_grad()
+    def assign(self, priors: Priors, targets: Sequence[Target]) -> Assignment:
+        """What every prior of every image learns."""
+        matches = torch.stack([self.assigner(priors, target["boxes"]) for target in targets])
+        labels = torch.stack(
+            [labels_of_matches(own, t["labels"]) for own, t in zip(matches, targets, strict=True)]
+        )
+        images, rows = (labels >= 0).nonzero(as_tuple=True)
+        counts = torch.tensor([0] + [len(target["boxes"]) for target in targets])
+        starts = counts.cumsum(0).to(matches.device)  # first box of every image in `truth`
+        truth = torch.cat([target["boxes"] for target in targets])  # (sum of M, 4)
+        return Assignment(labels, images, rows, truth[starts[images] + matches[images, rows]])
+
+    def _decode_positives(
+        self, predictions: DensePredictions, priors: Priors, assignment: Assignment
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted boxes (P, 4) with gradient, and their IoU (P,) with the truth, without."""
+        codes = torch.cat(predictions.codes, dim=1)[assignment.images, assignment.rows]
+        boxes = self.coder.decode(codes, priors.boxes[assignment.rows])
+        return boxes, paired_iou(boxes.detach(), assignment.boxes).clamp(0, 1)
+
+    def _classify(
+        self,
+        predictions: DensePredictions,
+        priors: Priors,
+        assignment: Assignment,
+        iou: Tensor,
+        normalizer: Tensor,
+        classifier: nn.Conv2d | None,
+    ) -> Tensor:
+        quality = None
+        if self.classification.needs_quality:
+            quality_rows = torch.zeros_like(assignment.labels, dtype=torch.float32)
+            quality_rows[assignment.images, assignment.rows] = iou
+            quality = [level.flatten() for level in priors.split(quality_rows, dim=1)]
+        labels = [level.flatten() for level in priors.split(assignment.labels, dim=1)]
+        if classifier is not None:
+            return self.classification.fused(
+                predictions.classifier_inputs, classifier, labels, normalizer, quality=quality
+            )
+        logits = [level.flatten(0, 1) for level in predictions.logits]  # (B x R_l, K), views
+        return self.classification(logits, labels, normalizer, quality=quality)
+
+
+def positives_per_process(positives: Tensor) -> Tensor:
+    """() float32: number of entries of `positives`, averaged over processes, at least 1."""
+    count = torch.tensor(float(len(positives)), device=positives.device)
+    return mean_over_processes(count).clamp(min=1)

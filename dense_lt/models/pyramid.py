@@ -1,0 +1,77 @@
+"""Backbone and feature pyramid: normalised pixels in, one map per level out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import FeaturePyramidNetwork
+
+from dense_lt.models.backbone import Backbone
+from dense_lt.structures import ImageBatch
+
+
+class Pyramid(nn.Module):
+    """Top-down feature pyramid with stride-2 convolutions above it.
+
+    Level l has stride 2^l. With levels 3..7 on backbone levels 3..5 this is the P3-P7 of
+    RetinaNet; with fewer levels the upper maps still feed the lower ones.
+
+    Source: Lin et al. 2017 (FPN; RetinaNet for P6 and P7, from P5).
+    """
+
+    def __init__(self, backbone: Backbone, *, levels: tuple[int, int], channels: int) -> None:
+        """Build on `backbone`, whose first level must be `levels[0]`."""
+        super().__init__()
+        self.backbone = backbone
+        self.fpn = FeaturePyramidNetwork(list(backbone.channels), channels)
+        num_levels = levels[1] - levels[0] + 1
+        num_maps = len(backbone.channels)
+        for unused in range(num_levels, num_maps):
+            # its output is dropped; parameters without gradient would stop DistributedDataParallel
+            self.fpn.layer_blocks[unused] = nn.Identity()
+        self.num_maps = min(num_levels, num_maps)
+        self.above = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+            for _ in range(num_levels - self.num_maps)
+        )
+        for convolution in self.above:
+            nn.init.kaiming_uniform_(convolution.weight, a=1)
+            nn.init.zeros_(convolution.bias)
+        self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """`pixels` (B, 3, H, W) -> maps (B, channels, H_l, W_l), finest first."""
+        maps = OrderedDict((str(i), x) for i, x in enumerate(self.backbone(pixels)))
+        outputs = list(self.fpn(maps).values())[: self.num_maps]
+        for index, convolution in enumerate(self.above):
+            below = outputs[-1]
+            outputs.append(convolution(functional.relu(below) if index else below))
+        return outputs
+
+
+class PixelNormalizer(nn.Module):
+    """uint8 pixels to what the backbone was trained on; padding becomes exactly 0."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """`mean` and `std` of RGB in [0, 1]."""
+        super().__init__()
+        shape = (1, 3, 1, 1)
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(shape), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(shape), persistent=False)
+
+    def forward(self, images: ImageBatch) -> Tensor:
+        """(B, 3, H, W) float32, 0 outside of each image's own size."""
+        pixels = (images.pixels - self.mean) / self.std
+        height, width = pixels.shape[-2:]
+        for image, (own_height, own_width) in zip(pixels, images.sizes, strict=True):
+            if own_height < height:
+                image[:, own_height:] = 0
+            if own_width < width:
+                image[:, :, own_width:] = 0
+        return pixels
