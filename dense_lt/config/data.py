@@ -23,6 +23,9 @@ class DrawnConfig(Section):
     image_size: int = Field(80, ge=48)
     """Side of the square images, pixels."""
 
+    object_diameters: tuple[PositiveFloat, PositiveFloat] = (16, 36)
+    """Smallest and largest diameter of an object, pixels; log-uniform between them."""
+
     train_images: PositiveInt = 3000
     val_images: PositiveInt = 600
     frequent: int = Field(13, ge=1)
@@ -41,7 +44,28 @@ class DrawnConfig(Section):
     rare_images: tuple[PositiveInt, PositiveInt] = (6, 1)
     val_images_per_class: PositiveInt = 30
     negatives_per_image: int = Field(10, ge=0)
-    """Classes verified to be absent, per validation image."""
+    """Classes listed as verified to be absent, per image."""
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Self:
+        smallest, largest = self.object_diameters
+        if not 4 <= smallest <= largest <= 0.8 * self.image_size:
+            raise ValueError(
+                "`object_diameters` must rise, from 4 pixels at least to 0.8 `image_size` "
+                f"({0.8 * self.image_size:g}) at most, got [{smallest:g}, {largest:g}]"
+            )
+        most = max(*self.frequent_images, *self.common_images, *self.rare_images)
+        if most > self.train_images:
+            raise ValueError(
+                f"a class is to be in {most} training images but `train_images` is "
+                f"{self.train_images}; lower the former or raise the latter"
+            )
+        if self.val_images_per_class > self.val_images:
+            raise ValueError(
+                f"`val_images_per_class` {self.val_images_per_class} is more than `val_images` "
+                f"{self.val_images}"
+            )
+        return self
 
 
 class SplitConfig(Section):
@@ -150,6 +174,10 @@ class DataConfig(Section):
 
     pad_to_multiple_of: PositiveInt = 32
     """Height and width of a batch are padded to a multiple of this."""
+
+    cache_images_mb: int = Field(0, ge=0)
+    """Keep decoded images in memory, in each loader process, if all of a split fit into so many
+    MiB; 0 reads every image anew."""
 
     max_objects_per_image: PositiveInt | None = None
     """More objects than this in a training image: a random subset is used, and it is counted."""

@@ -1,0 +1,1 @@
+"""The drawn long-tailed data set: the embedded default, the same bytes from the same settings."""
