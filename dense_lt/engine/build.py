@@ -1,0 +1,160 @@
+"""From the optimizer, schedule and train sections to the objects of the engine."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+
+from dense_lt.config.experiment import (
+    AdamWConfig,
+    CosineScheduleConfig,
+    ExperimentConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    SgdConfig,
+    StepScheduleConfig,
+    TrainConfig,
+)
+from dense_lt.config.losses import EqualizedFocalLossConfig
+from dense_lt.data.categories import CategoryTable
+from dense_lt.engine.loop import Periods
+from dense_lt.engine.metrics import Recorder
+from dense_lt.engine.optimizers import parameter_groups, scaled_learning_rate
+from dense_lt.engine.run_folder import RunFolder
+from dense_lt.engine.schedules import CosineSchedule, Schedule, StepSchedule, Warmup
+from dense_lt.engine.step import TrainingStep
+from dense_lt.engine.writers import JsonLinesWriter, MetricWriter, TensorBoardWriter
+from dense_lt.models.detector import Detector
+from dense_lt.utils import distributed
+from dense_lt.utils.errors import ConfigError
+
+_logger = logging.getLogger(__name__)
+
+
+def images_per_process(section: TrainConfig) -> int:
+    """Images that each process contributes to an optimizer step.
+
+    Raises:
+        ConfigError: the batch cannot be shared out evenly.
+    """
+    processes = distributed.world_size()
+    if section.batch_size % (processes * section.micro_batches):
+        raise ConfigError(
+            f"train.batch_size: {section.batch_size} images cannot be shared evenly by {processes} "
+            f"processes with train.micro_batches={section.micro_batches} each; give a multiple of "
+            f"{processes * section.micro_batches}."
+        )
+    return section.batch_size // processes
+
+
+def build_periods(section: TrainConfig, steps_per_epoch: float) -> Periods:
+    """Length and periods of a run in optimizer steps; epochs are rounded up to whole steps."""
+    total = section.steps
+    if total is None:
+        assert section.epochs is not None, "the configuration checks that one of the two is given"
+        total = max(math.ceil(section.epochs * steps_per_epoch - 1e-9), 1)
+    return Periods(total, section.log_every, section.checkpoint_every, section.evaluate_every)
+
+
+def build_optimizer(section: OptimizerConfig, detector: Detector, *, batch_size: int) -> Optimizer:
+    """The optimizer over everything that trains, with the learning rate of the real batch."""
+    groups = parameter_groups(
+        detector,
+        weight_decay=section.weight_decay,
+        decay_norm_and_bias=section.decay_norm_and_bias,
+    )
+    lr = scaled_learning_rate(
+        section.lr, batch_size=batch_size, base_batch_size=section.base_batch_size
+    )
+    match section:
+        case SgdConfig():
+            optimizer: Optimizer = SGD(groups, lr=lr, momentum=section.momentum)
+        case AdamWConfig():
+            optimizer = AdamW(groups, lr=lr, betas=section.betas)
+        case _:
+            assert_never(section)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = lr
+    return optimizer
+
+
+def build_schedule(
+    section: ScheduleConfig, *, total_steps: int, steps_per_epoch: float
+) -> Schedule:
+    """The schedule in optimizer steps."""
+    unit = steps_per_epoch if section.unit == "epochs" else 1.0
+    warmup = Warmup(round(section.warmup * unit), section.warmup_factor)
+    if warmup.steps >= total_steps:
+        _logger.warning(
+            "schedule.warmup: %d steps, but the run has only %d, so the full learning rate is "
+            "never reached; lower schedule.warmup",
+            warmup.steps,
+            total_steps,
+        )
+    match section:
+        case StepScheduleConfig():
+            milestones = tuple(round(milestone * unit) for milestone in section.milestones)
+            return StepSchedule(warmup, milestones, section.factor)
+        case CosineScheduleConfig():
+            return CosineSchedule(warmup, total_steps, section.final_factor)
+        case _:
+            assert_never(section)
+
+
+def build_step(
+    section: TrainConfig,
+    detector: Detector,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    *,
+    device: torch.device,
+    run: RunFolder,
+) -> TrainingStep:
+    """One optimizer step of this run."""
+    return TrainingStep(
+        detector,
+        optimizer,
+        schedule,
+        device=device,
+        micro_batches=section.micro_batches,
+        clip_norm=section.clip_norm,
+        precision=section.precision,
+        failures=run.failures,
+    )
+
+
+def build_recorder(
+    config: ExperimentConfig,
+    detector: Detector,
+    categories: CategoryTable,
+    *,
+    run: RunFolder,
+    total_steps: int,
+    done: int,
+) -> Recorder:
+    """The recorder of this run; it writes in the main process only."""
+    writers: list[MetricWriter] = []
+    if distributed.is_main():
+        writers = [
+            JsonLinesWriter(run.metrics, done=done),
+            TensorBoardWriter(run.tensorboard, done=done),
+        ]
+    return Recorder(
+        detector,
+        categories,
+        writers=writers,
+        total_steps=total_steps,
+        done=done,
+        statistics_file=run.statistics if distributed.is_main() else None,
+        warn_if_inactive=isinstance(config.model.loss, EqualizedFocalLossConfig),
+    )
+
+
+def resolved(config: ExperimentConfig) -> Mapping[str, Any]:
+    """The configuration as plain Python, for checkpoints."""
+    return config.model_dump(mode="json")

@@ -1,0 +1,210 @@
+"""How is training going? Averages between log lines, one aligned line, ratios at evaluations."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dense_lt.balance.statistics import named_statistics
+from dense_lt.data.categories import GROUPS, RARE, CategoryTable
+from dense_lt.engine.step import StepResult
+from dense_lt.engine.writers import Metrics, MetricWriter, append_statistics
+from dense_lt.models.detector import Detector
+from dense_lt.utils import distributed
+from dense_lt.utils.logs import duration
+
+_logger = logging.getLogger(__name__)
+
+INACTIVE_RATIO = 0.95
+"""Above this mean ratio of rare classes, equalized focal loss is focal loss with a rounding."""
+
+
+class Recorder:
+    """Collects what the steps report, and tells console, files and TensorBoard.
+
+    Losses stay on the device until a line is due: adding them up does not wait for it. Every
+    process has a recorder, because a line shows means over all of them; only one has writers.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        categories: CategoryTable,
+        *,
+        writers: Sequence[MetricWriter],
+        total_steps: int,
+        done: int = 0,
+        statistics_file: Path | None = None,
+        warn_if_inactive: bool = False,
+    ) -> None:
+        """Start recording.
+
+        Args:
+            detector: whose gradient statistics are recorded.
+            categories: for their frequency groups.
+            writers: where numbers go; empty in every process but the main one.
+            total_steps: optimizer steps of the whole run.
+            done: steps that lie behind when this process starts.
+            statistics_file: where gradient sums go at evaluations; None in other processes.
+            warn_if_inactive: the loss equalizes, so say when it has nothing to do.
+        """
+        self._detector = detector
+        self._categories = categories
+        self._writers = writers
+        self._total_steps = total_steps
+        self._done_before = done
+        self._statistics_file = statistics_file
+        self._warn_if_inactive = warn_if_inactive
+        self._started = time.monotonic()
+        self._step_started = self._started
+        self._clear()
+
+    def _clear(self) -> None:
+        self._steps, self._images = 0, 0
+        self._seconds, self._waited = 0.0, 0.0
+        self._sums: dict[str, Tensor] = {}
+
+    @contextmanager
+    def waiting_for_data(self) -> Iterator[None]:
+        """Put this around fetching the next batch; it is also where the clock of a step starts."""
+        self._step_started = time.monotonic()
+        yield
+        self._waited += time.monotonic() - self._step_started
+
+    def note(self, result: StepResult) -> None:
+        """Add one step's numbers to the line that is being collected."""
+        values = {f"loss/{name}": loss for name, loss in result.losses.items()}
+        values["gradient_norm"] = result.gradient_norm
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._lr = result.lr
+        self._images += result.num_images
+        self._steps += 1
+        self._seconds += time.monotonic() - self._step_started
+
+    def log(self, step: int) -> None:
+        """Write the means since the last line, and start the next. All processes meet here."""
+        means = distributed.mean_over_processes(
+            torch.stack([total.double() for total in self._sums.values()]) / self._steps
+        )
+        values: dict[str, float | None] = dict(zip(self._sums, means.tolist(), strict=True))
+        losses = [value or 0.0 for name, value in values.items() if name.startswith("loss/")]
+        per_step = (time.monotonic() - self._started) / (step - self._done_before)
+        values = {
+            "time": round(time.time(), 3),
+            "loss": sum(losses),
+            **values,
+            "lr": self._lr,
+            "images_per_second": self._images * distributed.world_size() / self._seconds,
+            "data_wait": self._waited / self._steps,
+            "memory_mb": _memory_mb(),
+            "eta": per_step * (self._total_steps - step),
+            "total_steps": self._total_steps,
+        }
+        _logger.info("%s", training_line(step, values))
+        self._write("train", step, values)
+        self._clear()
+
+    def evaluated(self, step: int, metrics: Metrics) -> None:
+        """Write an evaluation's metrics, with the mean gradient ratio of each frequency group."""
+        ratios = self._ratios()
+        values = {**metrics, **{f"gradient_ratio/{name}": ratio for name, ratio in ratios.items()}}
+        shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+        _logger.info("evaluation at step %d: %s", step, shown)
+        self._write("evaluation", step, {"time": round(time.time(), 3), **values})
+        if self._statistics_file is not None:
+            append_statistics(self._statistics_file, self._detector, step=step)
+        rare = ratios.get(RARE)
+        if self._warn_if_inactive and step > self._total_steps / 10:
+            warn_if_inactive(rare)
+
+    def close(self) -> None:
+        """Close every writer."""
+        for writer in self._writers:
+            writer.close()
+
+    def _ratios(self) -> dict[str, float | None]:
+        """Group -> mean ratio; after the module's name if several losses keep them."""
+        found: dict[str, float | None] = {}
+        statistics = named_statistics(self._detector)
+        for name, own in statistics.items():
+            ratio = own.ratio()
+            if len(ratio) != len(self._categories):
+                continue
+            prefix = f"{name}/" if len(statistics) > 1 else ""
+            for group, mean in ratio_by_group(ratio, self._categories).items():
+                found[prefix + group] = mean
+        return found
+
+    def _write(self, kind: str, step: int, values: Metrics) -> None:
+        for writer in self._writers:
+            writer.write(kind, step, values)
+
+
+def ratio_by_group(ratio: Tensor, categories: CategoryTable) -> dict[str, float | None]:
+    """Mean gradient ratio of the classes of each group.
+
+    Args:
+        ratio: (C,) in [0, inf]; above 1, and inf where nothing was seen yet, count as 1, which is
+            what equalized focal loss makes of them.
+        categories: C classes.
+
+    Returns:
+        Mean in [0, 1] of each of GROUPS, None for a group without classes.
+    """
+    clamped = ratio.clamp(0, 1).cpu()
+    labels = {group: categories.labels_in_group(group) for group in GROUPS}
+    return {group: clamped[own].mean().item() if own else None for group, own in labels.items()}
+
+
+def warn_if_inactive(rare_ratio: float | None) -> None:
+    """Say that equalized focal loss does the same as focal loss, if it does.
+
+    With few classes, or a low prior probability, negatives push so little that the ratio stays
+    near 1 for rare classes too, and nothing is left to equalize.
+    """
+    if rare_ratio is None or rare_ratio <= INACTIVE_RATIO:
+        return
+    _logger.warning(
+        "EFL is inactive: mean gradient ratio of rare classes above %.2f (it is %.3f), so it "
+        "equals focal loss. Raise model.head.prior_probability (0.1 on small data), or lower "
+        "optimizer.lr; docs/losses.md says more.",
+        INACTIVE_RATIO,
+        rare_ratio,
+    )
+
+
+def training_line(step: int, values: Metrics) -> str:
+    """One line of the log; columns stay under each other."""
+    total = int(values["total_steps"] or 0)
+    parts = "  ".join(
+        f"{name.removeprefix('loss/')} {value:.4f}"
+        for name, value in values.items()
+        if name.startswith("loss/")
+    )
+    return (
+        f"step {step:>{len(str(total))}}/{total}  loss {values['loss']:.4f}  {parts}  "
+        f"lr {values['lr']:.2e}  gradient {values['gradient_norm']:.3g}  "
+        f"{values['images_per_second']:.1f} images/s  data {values['data_wait']:.3f} s  "
+        f"{values['memory_mb']:.0f} MB  left {duration(values['eta'] or 0)}"
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _memory_mb() -> float:
+    """Largest amount of memory so far, MiB: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

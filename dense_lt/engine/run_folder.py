@@ -1,0 +1,121 @@
+"""Where does a run write what, and may it start there?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dense_lt.utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, all below `path`."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; runs again."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Command, commit, versions, device."""
+        return self.path / "environment.json"
+
+    @property
+    def categories(self) -> Path:
+        """The class table."""
+        return self.path / "categories.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: training and evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def statistics(self) -> Path:
+        """Gradient sums per class at every evaluation."""
+        return self.path / "statistics.json"
+
+    @property
+    def log(self) -> Path:
+        """What the console showed."""
+        return self.path / "log.txt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Curves for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints, and `latest`, which names one."""
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        """Predictions and scores of the final weights."""
+        return self.path / "evaluation"
+
+    @property
+    def failures(self) -> Path:
+        """Batches whose loss was not finite."""
+        return self.path / "failures"
+
+    def everything(self) -> tuple[Path, ...]:
+        """All files and folders that a run may write."""
+        files = (self.config, self.environment, self.categories, self.metrics, self.statistics)
+        folders = (self.tensorboard, self.checkpoints, self.evaluation, self.failures)
+        return (*files, self.log, *folders)
+
+
+def check_free(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to write over a run by accident.
+
+    Raises:
+        ConfigError: there is a run, and neither `resume` nor `overwrite` is set, or both are.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other; give one of them")
+    found = [path.name for path in run.everything() if path.exists()]
+    if found and not (resume or overwrite):
+        raise ConfigError(
+            f"{run.path}: there is a run already ({', '.join(found)}). Add --resume to continue "
+            "it, --overwrite to delete it and start again, or give another name=..."
+        )
+
+
+def clear(run: RunFolder) -> None:
+    """Delete what a run has written, and nothing else that may lie in the folder."""
+    for path in run.everything():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader, or a crash, finds the old content or the new one whole."""
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def write_environment(run: RunFolder, facts: Mapping[str, object], *, step: int) -> None:
+    """Note how the run was started; how it was resumed is added to a list, nothing is replaced."""
+    stored: dict[str, object] = {}
+    if step and run.environment.is_file():
+        stored = json.loads(run.environment.read_text(encoding="utf-8"))
+        resumed = stored.get("resumed", [])
+        assert isinstance(resumed, list), f"{run.environment}: resumed is {resumed!r}"
+        stored["resumed"] = [*resumed, {"step": step, **facts}]
+    write_atomically(run.environment, json.dumps(stored or dict(facts), indent=1) + "\n")

@@ -1,0 +1,55 @@
+"""Has someone asked this run to stop (Ctrl+C, or the cluster's end of time)?"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Self
+
+import torch
+
+from dense_lt.utils import distributed
+
+_WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignal:
+    """While entered, the first SIGINT or SIGTERM is noted instead of killing the process.
+
+    A second one kills as usual. Loader workers that are forked inside inherit the handler, so that
+    a Ctrl+C, which reaches them too, does not take them away before the step is done.
+    """
+
+    received: signal.Signals | None = None
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.signal(number, self._note) for number in _WATCHED}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def agreed(self, device: torch.device) -> signal.Signals | None:
+        """The signal that any process has received: all stop after the same step, or none.
+
+        Several processes meet here, and wait for the device, once per step; one does neither.
+        """
+        if not distributed.is_distributed():
+            return self.received
+        own = torch.tensor([float(self.received == number) for number in _WATCHED], device=device)
+        counts = distributed.sum_over_processes(own).tolist()
+        heard = [number for number, count in zip(_WATCHED, counts, strict=True) if count]
+        return heard[0] if heard else None

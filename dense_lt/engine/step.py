@@ -1,0 +1,165 @@
+"""What happens in one optimizer step: forward, backward, clip, check, write, commit statistics.
+
+Several processes equal one process with their joint batch. The loss of each is divided by the
+positives per process of the whole step, and DistributedDataParallel averages the gradients:
+mean_r(L_r / (n / W)) = sum_r L_r / n. Batch normalisation is the exception: its statistics are
+those of each process's own images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from dense_lt.balance.statistics import commit_all, discard_all
+from dense_lt.engine.failures import not_finite_error
+from dense_lt.engine.optimizers import set_learning_rate
+from dense_lt.engine.schedules import Schedule
+from dense_lt.models.detector import Detector
+from dense_lt.structures import Batch, ImageBatch, Losses
+from dense_lt.utils import distributed
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step gives to the log; tensors on the device, since reading one waits for it."""
+
+    losses: Losses  # of this process's images, detached
+    gradient_norm: Tensor  # () before clipping
+    lr: float
+    num_images: int  # of this process
+
+
+class TrainingStep:
+    """Calling it makes one optimizer step.
+
+    Attributes:
+        detector: the model itself, never wrapped.
+        optimizer: its optimizer; every group holds `initial_lr`.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        *,
+        device: torch.device,
+        micro_batches: int = 1,
+        clip_norm: float | None = None,
+        precision: str = "fp32",
+        failures: Path | None = None,
+    ) -> None:
+        """Prepare the step.
+
+        Args:
+            detector: already on `device`.
+            optimizer: over the detector's parameters.
+            schedule: factor on the learning rate.
+            device: where batches are moved to.
+            micro_batches: pieces a batch is cut into.
+            clip_norm: largest L2 norm of the gradient, None for no limit.
+            precision: "fp32" or "bf16" (autocast of the forward pass).
+            failures: folder for a batch whose loss is not finite, None to keep none.
+        """
+        self.detector = detector
+        self.optimizer = optimizer
+        self.device = device
+        self._schedule = schedule
+        self._micro_batches = micro_batches
+        self._clip_norm = clip_norm
+        self._autocast = precision == "bf16"
+        self._failures = failures
+        self._model = _over_processes(detector, device)
+
+    def __call__(self, batch: Batch, step: int) -> StepResult:
+        """Make optimizer step number `step`, counted from 1, with this process's `batch`.
+
+        Raises:
+            FloatingPointError: a loss or the gradient is not finite in any process. Neither the
+                weights nor the statistics have been touched.
+        """
+        lr = set_learning_rate(self.optimizer, self._schedule(step - 1))
+        batch = batch.to(self.device)
+        losses = self._backward(batch)
+        norm = get_total_norm(p.grad for p in self.detector.parameters() if p.grad is not None)
+        finite = norm.isfinite() & _total(losses).isfinite()
+        failures = distributed.sum_over_processes(1.0 - finite.float())
+        if failures.item():  # the one line of a step that waits for the device
+            discard_all(self.detector)
+            facts = {name: loss.item() for name, loss in losses.items()}
+            facts |= {"gradient norm": norm.item(), "learning rate": lr}
+            raise not_finite_error(batch, facts, step=step, folder=self._failures)
+        if self._clip_norm is not None:
+            clip_grads_with_norm_(self.detector.parameters(), self._clip_norm, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        commit_all(self.detector)
+        return StepResult(losses, norm, lr, len(batch.infos))
+
+    def _backward(self, batch: Batch) -> Losses:
+        """Leave the gradient of the whole batch in the parameters; return the losses, detached."""
+        pieces = split_batch(batch, self._micro_batches)
+        # Every piece is divided by the positives of the whole step, so that their sum is the loss
+        # of the undivided batch. (Losses that divide by something only the forward pass knows,
+        # such as the sum of predicted IoUs, are equal to it only approximately.)
+        normalizer = self._positives_per_process(batch) if len(pieces) > 1 else None
+        totals: Losses = {}
+        for number, piece in enumerate(pieces, start=1):
+            with self._gradient_sync(wanted=number == len(pieces)):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+                    losses = self._model(piece.images, piece.targets, normalizer=normalizer)
+                _total(losses).backward()
+            for name, loss in losses.items():
+                totals[name] = totals[name] + loss.detach() if name in totals else loss.detach()
+        return totals
+
+    def _positives_per_process(self, batch: Batch) -> Tensor:
+        """() positives of the step over all processes, at least 1, divided by their number."""
+        own = self.detector.count_positives(batch.images, batch.targets).float()
+        return distributed.sum_over_processes(own).clamp(min=1) / distributed.world_size()
+
+    def _gradient_sync(self, *, wanted: bool) -> AbstractContextManager[None]:
+        """Processes exchange gradients once per step: with the last piece."""
+        if wanted or not isinstance(self._model, DistributedDataParallel):
+            return nullcontext()
+        return self._model.no_sync()
+
+
+def _total(losses: Losses) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+def split_batch(batch: Batch, pieces: int) -> Sequence[Batch]:
+    """Cut `batch` into `pieces` equal runs of images; the padding stays that of the whole."""
+    if pieces == 1:
+        return [batch]
+    images, targets, infos = batch
+    assert len(infos) % pieces == 0, f"{len(infos)} images cannot be cut into {pieces} pieces"
+    size = len(infos) // pieces
+    cuts = [slice(start, start + size) for start in range(0, len(infos), size)]
+    return [
+        Batch(ImageBatch(images.pixels[cut], images.sizes[cut]), targets[cut], infos[cut])
+        for cut in cuts
+    ]
+
+
+def _over_processes(detector: Detector, device: torch.device) -> nn.Module:
+    """The detector, wrapped so that gradients are averaged when there are several processes."""
+    if not distributed.is_distributed():
+        return detector
+    # The gradient statistics, buffers too, are equal everywhere after every commit; broadcasting
+    # them would only write the same numbers into tensors that the forward pass has read.
+    return DistributedDataParallel(
+        detector,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+    )

@@ -1,0 +1,100 @@
+"""Where do numbers go? Lines of JSON always, TensorBoard beside them, gradient sums per class."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from dense_lt.balance.statistics import named_statistics
+from dense_lt.engine.run_folder import write_atomically
+
+Metrics = Mapping[str, float | None]
+"""Name -> number; None where it is undefined."""
+
+
+class MetricWriter(Protocol):
+    """What the recorder hands its numbers to."""
+
+    def write(self, kind: str, step: int, values: Metrics) -> None:
+        """Record `values` of `kind` ("train" or "evaluation") after optimizer step `step`."""
+        ...
+
+    def close(self) -> None:
+        """Write out what is still held back."""
+        ...
+
+
+class JsonLinesWriter:
+    """One JSON object a line; what is not a finite number is null."""
+
+    def __init__(self, path: Path, *, done: int = 0) -> None:
+        """Go on after optimizer step `done`; lines of later steps, if any, are dropped."""
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= done]
+        write_atomically(path, "".join(kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, kind: str, step: int, values: Metrics) -> None:
+        """Add a line and hand it to the operating system at once."""
+        finite = {name: _finite(value) for name, value in values.items()}
+        self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoardWriter:
+    """Curves named `train/...` and `evaluation/...`."""
+
+    def __init__(self, folder: Path, *, done: int = 0) -> None:
+        """Go on after optimizer step `done`; TensorBoard forgets what it had of later steps."""
+        from torch.utils.tensorboard import SummaryWriter  # a second to import, only needed here
+
+        self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+
+    def write(self, kind: str, step: int, values: Metrics) -> None:
+        """Add one point to each curve."""
+        for name, value in values.items():
+            if value is not None and name != "time":
+                self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Write out and close."""
+        self._writer.close()
+
+
+def append_statistics(path: Path, model: nn.Module, *, step: int) -> None:
+    """Add the gradient sums per class of `model` at `step` to the snapshots in `path`.
+
+    Snapshots of this or a later step, left by a run that was resumed from before them, are dropped.
+    """
+    stored = json.loads(path.read_text(encoding="utf-8"))["snapshots"] if path.is_file() else []
+    snapshot = {
+        name: {
+            "positive": statistics.positive.tolist(),
+            "negative": statistics.negative.tolist(),
+            "ratio": [_finite(value) for value in statistics.ratio().tolist()],
+        }
+        for name, statistics in named_statistics(model).items()
+    }
+    snapshots = [own for own in stored if own["step"] < step]
+    snapshots.append({"step": step, "statistics": snapshot})
+    write_atomically(path, json.dumps({"snapshots": snapshots}) + "\n")
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines of `path`; the last one is left out if a crash cut it."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n")]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
