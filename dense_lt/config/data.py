@@ -17,10 +17,10 @@ class DrawnConfig(Section):
     folder: Path | None = None
     """Where it lies or is put; null means `data/drawn/` and a name made from the settings."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Another seed gives other classes, images and counts of co-occurrence."""
 
-    image_size: int = Field(80, ge=48)
+    image_size: int = Field(default=80, ge=48)
     """Side of the square images, pixels."""
 
     object_diameters: tuple[PositiveFloat, PositiveFloat] = (16, 36)
@@ -28,13 +28,13 @@ class DrawnConfig(Section):
 
     train_images: PositiveInt = 3000
     val_images: PositiveInt = 600
-    frequent: int = Field(13, ge=1)
+    frequent: int = Field(default=13, ge=1)
     """Number of frequent classes."""
 
-    common: int = Field(14, ge=0)
+    common: int = Field(default=14, ge=0)
     """Number of common classes."""
 
-    rare: int = Field(18, ge=0)
+    rare: int = Field(default=18, ge=0)
     """Number of rare classes."""
 
     frequent_images: tuple[PositiveInt, PositiveInt] = (900, 110)
@@ -43,7 +43,7 @@ class DrawnConfig(Section):
     common_images: tuple[PositiveInt, PositiveInt] = (90, 12)
     rare_images: tuple[PositiveInt, PositiveInt] = (6, 1)
     val_images_per_class: PositiveInt = 30
-    negatives_per_image: int = Field(10, ge=0)
+    negatives_per_image: int = Field(default=10, ge=0)
     """Classes listed as verified to be absent, per image."""
 
     @model_validator(mode="after")
@@ -95,7 +95,7 @@ DatasetConfig = Annotated[DrawnConfig | JsonDatasetConfig, Field(discriminator="
 class ResizeConfig(Section):
     """Shorter side to one of `short`, unless the longer side would pass `long`."""
 
-    short: tuple[PositiveInt, ...] = Field((800,), min_length=1)
+    short: tuple[PositiveInt, ...] = Field(default=(800,), min_length=1)
     """Candidates for the shorter side, pixels; one is drawn per image in training."""
 
     long: PositiveInt = 1333
@@ -108,7 +108,7 @@ class AlbumentationConfig(Section):
     name: str
     """Class name, such as `RandomBrightnessContrast`."""
 
-    arguments: dict[str, object] = {}
+    arguments: dict[str, object] = Field(default={})
 
 
 class TransformsConfig(Section):
@@ -117,16 +117,16 @@ class TransformsConfig(Section):
     resize: ResizeConfig | None = ResizeConfig()
     """null keeps the size on disk."""
 
-    horizontal_flip: float = Field(0.0, ge=0, le=1)
+    horizontal_flip: float = Field(default=0.0, ge=0, le=1)
     """Probability."""
 
-    vertical_flip: float = Field(0.0, ge=0, le=1)
+    vertical_flip: float = Field(default=0.0, ge=0, le=1)
     """Probability."""
 
-    transpose: float = Field(0.0, ge=0, le=1)
+    transpose: float = Field(default=0.0, ge=0, le=1)
     """Probability of exchanging the two axes."""
 
-    color: float = Field(0.0, ge=0, le=1)
+    color: float = Field(default=0.0, ge=0, le=1)
     """Strength of brightness, contrast, saturation and hue jitter; 0 is none."""
 
     extra: tuple[AlbumentationConfig, ...] = ()
@@ -146,7 +146,7 @@ class RepeatFactorSamplerConfig(Section):
     threshold: PositiveFloat = 1e-3
     """A class in fewer than this fraction of the images is repeated."""
 
-    exponent: float = Field(0.5, gt=0, le=1)
+    exponent: float = Field(default=0.5, gt=0, le=1)
     rounding: Literal["stochastic", "ceil", "floor", "round"] = "stochastic"
     """How a repeat factor becomes a count: drawn anew each epoch (detectron2), or rounded once."""
 
@@ -169,13 +169,13 @@ class DataConfig(Section):
     aspect_grouping: bool = False
     """Put landscape images with landscape ones and portrait with portrait into a batch."""
 
-    workers: int = Field(2, ge=0)
+    workers: int = Field(default=2, ge=0)
     """Loader processes per training process; 0 loads in the training process itself."""
 
     pad_to_multiple_of: PositiveInt = 32
     """Height and width of a batch are padded to a multiple of this."""
 
-    cache_images_mb: int = Field(0, ge=0)
+    cache_images_mb: int = Field(default=0, ge=0)
     """Keep decoded images in memory, in each loader process, if all of a split fit into so many
     MiB; 0 reads every image anew."""
 

@@ -18,7 +18,7 @@ GROUPS = (RARE, COMMON, FREQUENT)
 """LVIS's frequency groups, rarest first."""
 
 DEFAULT_THRESHOLDS = (10, 100)
-"""Rare: at most 10 training images; common: at most 100; frequent: more (LVIS, Gupta et al. 2019)."""
+"""Training images: rare at most 10, common at most 100 (LVIS, Gupta et al. 2019)."""
 
 
 def frequency_group(image_count: int, thresholds: tuple[int, int] = DEFAULT_THRESHOLDS) -> str:

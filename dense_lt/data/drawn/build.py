@@ -108,9 +108,7 @@ def _is_drawn(folder: Path, config: DrawnConfig) -> bool:
     return True
 
 
-def _describe_differences(
-    found: Mapping[str, object], wanted: Mapping[str, object]
-) -> list[str]:
+def _describe_differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
     names = [*wanted, *(name for name in found if name not in wanted)]
     return [
         f"{name} was {found.get(name)}, now {wanted.get(name)}"

@@ -1,0 +1,30 @@
+"""From samples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from dense_lt.structures import Batch, ImageBatch, Sample
+
+
+def collate(samples: Sequence[Sample], *, multiple_of: int) -> Batch:
+    """Put images into the top left corners of one tensor, zeros around them.
+
+    Args:
+        samples: at least one.
+        multiple_of: height and width of the batch are rounded up to a multiple of this.
+    """
+    sizes = tuple((sample["image"].shape[1], sample["image"].shape[2]) for sample in samples)
+    height, width = (
+        -(-max(size[axis] for size in sizes) // multiple_of) * multiple_of for axis in (0, 1)
+    )
+    pixels = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
+    for place, sample, (own_height, own_width) in zip(pixels, samples, sizes, strict=True):
+        place[:, :own_height, :own_width] = sample["image"]
+    return Batch(
+        ImageBatch(pixels, sizes),
+        [sample["target"] for sample in samples],
+        [sample["info"] for sample in samples],
+    )

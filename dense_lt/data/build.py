@@ -1,0 +1,251 @@
+"""Data section -> annotation files, data sets and loaders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, assert_never
+
+import numpy as np
+
+from dense_lt.config.data import (
+    DataConfig,
+    DrawnConfig,
+    JsonDatasetConfig,
+    RandomSamplerConfig,
+    RepeatFactorSamplerConfig,
+    SplitConfig,
+    TransformsConfig,
+)
+from dense_lt.data.categories import CategoryTable
+from dense_lt.data.dataset import DetectionDataset
+from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
+from dense_lt.data.loading import BatchLoader
+from dense_lt.data.lvis import read_annotations
+from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder, repeat_factors
+from dense_lt.data.transforms import Transform
+from dense_lt.utils.distributed import barrier, is_main
+from dense_lt.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+MIB = 1 << 20
+
+
+class DataSplits(NamedTuple):
+    """The data sets asked for, and the classes they share."""
+
+    train: DetectionDataset | None
+    val: DetectionDataset | None
+    categories: CategoryTable
+
+
+class _Split(NamedTuple):
+    annotations: Path
+    image_folders: tuple[Path, ...]
+
+
+def annotation_files(config: DataConfig) -> dict[str, Path]:
+    """Annotation file of "train" and "val"; the drawn set is drawn if it is missing.
+
+    Raises:
+        DataError: the folder of the drawn set holds something else.
+    """
+    return {name: split.annotations for name, split in _splits(config).items()}
+
+
+def build_datasets(
+    config: DataConfig,
+    *,
+    seed: int,
+    categories: CategoryTable | None = None,
+    splits: Sequence[str] = ("train", "val"),
+    masks: bool = False,
+) -> DataSplits:
+    """Read annotations, find images, and put the splits together.
+
+    Args:
+        config: data section.
+        seed: of augmentation.
+        categories: those a checkpoint was trained with; None reads them from the training file,
+            which is then read even when only "val" is asked for.
+        splits: which to build.
+        masks: whether targets have masks.
+
+    Raises:
+        DataError: a file has faults, categories differ, or images are missing (unless they are to
+            be skipped).
+        ConfigError: an albumentations transform does not exist or refuses its arguments.
+    """
+    files = _splits(config)
+    built: dict[str, DetectionDataset] = {}
+    for name in ("train", "val"):
+        if name not in splits and (name == "val" or categories is not None):
+            continue
+        table, categories = read_annotations(
+            files[name].annotations,
+            categories=categories,
+            thresholds=config.group_thresholds,
+            masks=masks,
+            drop_invalid_boxes=config.drop_invalid_boxes,
+        )
+        if name in splits:
+            training = name == "train"
+            built[name] = DetectionDataset(
+                table,
+                categories,
+                files[name].image_folders,
+                _build_transform(config.train_transforms if training else config.val_transforms),
+                seed=seed,
+                masks=masks,
+                max_objects=config.max_objects_per_image if training else None,
+                cache_bytes=config.cache_images_mb * MIB,
+            )
+            _report_missing(built[name], config)
+    assert categories is not None, "no split was asked for"
+    return DataSplits(built.get("train"), built.get("val"), categories)
+
+
+def build_train_loader(
+    dataset: DetectionDataset,
+    config: DataConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> BatchLoader:
+    """Endless batches for training.
+
+    Args:
+        dataset: training split.
+        config: data section.
+        batch_size: images of one batch in this process.
+        seed: of the order.
+        start: samples that were consumed before, over all processes.
+        rank: number of this process.
+        world_size: number of processes.
+    """
+    order = _build_order(dataset, config, seed=seed, batch_size=batch_size)
+    return BatchLoader(
+        dataset,
+        BatchSampler(order, batch_size=batch_size, start=start, rank=rank, world_size=world_size),
+        workers=config.workers,
+        bad_images="error" if config.on_bad_image == "error" else "replace",
+        multiple_of=config.pad_to_multiple_of,
+    )
+
+
+def build_val_loader(
+    dataset: DetectionDataset,
+    config: DataConfig,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> BatchLoader:
+    """Every image once over all processes, in the order of the file; the last batch may be small."""
+    indices = range(rank, len(dataset), world_size)
+    batches = [
+        [Draw(index, index) for index in indices[first : first + batch_size]]
+        for first in range(0, len(indices), batch_size)
+    ]
+    return BatchLoader(
+        dataset,
+        batches,
+        workers=config.workers,
+        bad_images="error" if config.on_bad_image == "error" else "leave_out",
+        multiple_of=config.pad_to_multiple_of,
+    )
+
+
+def steps_per_epoch(dataset: DetectionDataset, config: DataConfig, batch_size: int) -> float:
+    """Optimizer steps of the sampler's epoch, which repeat factors make longer than the data set.
+
+    Args:
+        dataset: training split.
+        config: data section.
+        batch_size: images per step, over all processes.
+    """
+    order = _build_order(dataset, config, seed=0, batch_size=1)
+    return order.mean_length() / batch_size
+
+
+def build_repeat_factors(dataset: DetectionDataset, config: DataConfig) -> np.ndarray:
+    """How often each image comes in an epoch, before rounding: (I,) float64."""
+    match config.sampler:
+        case RandomSamplerConfig():
+            return np.ones(len(dataset))
+        case RepeatFactorSamplerConfig(threshold=threshold, exponent=exponent):
+            return repeat_factors(
+                dataset.table, len(dataset.categories), threshold=threshold, exponent=exponent
+            )
+        case _:
+            assert_never(config.sampler)
+
+
+def _build_order(
+    dataset: DetectionDataset, config: DataConfig, *, seed: int, batch_size: int
+) -> EpochOrder:
+    sampler = config.sampler
+    rounding = "round" if isinstance(sampler, RandomSamplerConfig) else sampler.rounding
+    portrait = dataset.table.heights > dataset.table.widths if config.aspect_grouping else None
+    return EpochOrder(
+        build_repeat_factors(dataset, config),
+        rounding=rounding,
+        seed=seed,
+        portrait=portrait,
+        group=batch_size,
+    )
+
+
+def _splits(config: DataConfig) -> dict[str, _Split]:
+    match config.dataset:
+        case DrawnConfig() as drawn:
+            folder = _draw_once(drawn)
+            return {
+                name: _Split(path, (folder,)) for name, path in annotation_paths(folder).items()
+            }
+        case JsonDatasetConfig(root=root, train=train, val=val):
+            return {"train": _resolve(root, train), "val": _resolve(root, val)}
+        case _:
+            assert_never(config.dataset)
+
+
+def _resolve(root: Path, split: SplitConfig) -> _Split:
+    return _Split(root / split.annotations, tuple(root / folder for folder in split.images))
+
+
+def _draw_once(config: DrawnConfig) -> Path:
+    """Let one process draw while the others wait; then each looks for itself."""
+    if is_main():
+        ensure_drawn(config)
+    barrier()
+    return ensure_drawn(config)
+
+
+def _build_transform(config: TransformsConfig) -> Transform:
+    extra: list[tuple[str, dict[str, object]]] = []
+    if config.color:
+        strength = 0.4 * config.color
+        jitter = dict.fromkeys(("brightness", "contrast", "saturation"), strength)
+        extra.append(("ColorJitter", {**jitter, "hue": strength / 8, "p": 1.0}))
+    extra += [(transform.name, transform.arguments) for transform in config.extra]
+    return Transform(
+        short_sides=config.resize.short if config.resize else (),
+        long_side=config.resize.long if config.resize else 0,
+        horizontal_flip=config.horizontal_flip,
+        vertical_flip=config.vertical_flip,
+        transpose=config.transpose,
+        extra=extra,
+    )
+
+
+def _report_missing(dataset: DetectionDataset, config: DataConfig) -> None:
+    if dataset.missing is None:
+        return
+    if config.on_bad_image == "error":
+        raise DataError(dataset.missing)
+    logger.warning("%s", dataset.missing)

@@ -1,0 +1,142 @@
+"""One split as samples: image, boxes, labels and masks, ready for batching."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dense_lt.data.categories import CategoryTable
+from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
+from dense_lt.data.sampling import Draw
+from dense_lt.data.segmentations import to_mask
+from dense_lt.data.table import AnnotationTable
+from dense_lt.data.transforms import Annotated, Transform
+from dense_lt.structures import ImageInfo, Sample, Target
+
+logger = logging.getLogger(__name__)
+
+SUBSET = 1
+"""Last part of a random key: which objects of a crowded image are used."""
+
+
+class DetectionDataset:
+    """Images and annotations of one split.
+
+    Regions marked as crowds are never objects to learn; scoring treats them by itself.
+
+    Args:
+        table: annotations.
+        categories: the C classes.
+        image_folders: where images are looked for, first to last.
+        transform: from the image on disk to the network's input.
+        seed: augmentation of a sample depends on it and on the sample's position alone.
+        masks: whether targets have masks; `table` must hold segmentations.
+        max_objects: more objects than this in an image: a random subset is used.
+        cache_bytes: keep decoded images in memory if all fit into so many bytes.
+    """
+
+    def __init__(
+        self,
+        table: AnnotationTable,
+        categories: CategoryTable,
+        image_folders: Sequence[Path],
+        transform: Transform,
+        *,
+        seed: int,
+        masks: bool = False,
+        max_objects: int | None = None,
+        cache_bytes: int = 0,
+    ) -> None:
+        self.table = table
+        self.categories = categories
+        self.paths = locate_images(table, image_folders)
+        self.missing = describe_missing(table, image_folders, self.paths)
+        self._transform = transform
+        self._seed = seed
+        self._masks = masks
+        self._max_objects = max_objects
+        total = 3 * int((table.heights.astype(np.int64) * table.widths).sum())
+        self._cache: dict[int, np.ndarray] | None = {} if total <= cache_bytes else None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, item: int | Draw) -> Sample:
+        """The sample of an image; a `Draw` also says which augmentation it gets.
+
+        Raises:
+            BadImageError: the image is missing, unreadable, or of another size than annotated.
+        """
+        draw = item if isinstance(item, Draw) else Draw(item, item)
+        objects = self._objects(draw)
+        before = (int(self.table.heights[draw.index]), int(self.table.widths[draw.index]))
+        sample = Annotated(
+            image=self.read_image(draw.index),
+            boxes=self.table.boxes[objects],
+            labels=self.table.labels[objects].astype(np.int64),
+            masks=self._rasterize(objects, before) if self._masks else None,
+        )
+        sample = self._transform(sample, (self._seed, draw.position))
+        image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
+        target: Target = {
+            "boxes": torch.from_numpy(np.ascontiguousarray(sample.boxes)),
+            "labels": torch.from_numpy(sample.labels),
+        }
+        if sample.masks is not None:
+            target["masks"] = torch.from_numpy(np.ascontiguousarray(sample.masks)).bool()
+        return {
+            "image": torch.from_numpy(image),
+            "target": target,
+            "info": self.info(draw.index, input_size=(image.shape[1], image.shape[2])),
+        }
+
+    def labels_of(self, index: int) -> frozenset[int]:
+        """Classes in an image, without reading it."""
+        return self.table.labels_of(index)
+
+    def info(self, index: int, *, input_size: tuple[int, int]) -> ImageInfo:
+        """What the metric must know of an image."""
+        return ImageInfo(
+            image_id=int(self.table.image_ids[index]),
+            original_size=(int(self.table.heights[index]), int(self.table.widths[index])),
+            input_size=input_size,
+            negative_labels=self.table.negatives_of(index, len(self.categories)),
+            not_exhaustive_labels=frozenset(self.table.not_exhaustive[index].tolist()),
+        )
+
+    def read_image(self, index: int) -> np.ndarray:
+        """Pixels of an image as annotated: (H, W, 3) uint8, RGB; do not write into them.
+
+        Raises:
+            BadImageError: it is missing, unreadable, or of another size than annotated.
+        """
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
+        path = self.paths[index]
+        if path is None:
+            raise BadImageError(
+                f"{self.table.source}: image {int(self.table.image_ids[index])} "
+                f"({self.table.file_names[index]}) is missing"
+            )
+        size = (int(self.table.heights[index]), int(self.table.widths[index]))
+        pixels = read_image(path, size)
+        if self._cache is not None:
+            self._cache[index] = pixels
+        return pixels
+
+    def _objects(self, draw: Draw) -> np.ndarray:
+        """Instances of the table that are learnt from an image."""
+        first, last = self.table.offsets[draw.index], self.table.offsets[draw.index + 1]
+        objects = np.arange(first, last)[~self.table.crowd[first:last]]
+        if self._max_objects is None or len(objects) <= self._max_objects:
+            return objects
+        generator = np.random.default_rng((self._seed, draw.position, SUBSET))
+        return np.sort(generator.choice(objects, self._max_objects, replace=False))
+
+    def _rasterize(self, objects: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        masks = [to_mask(self.table.segmentation(int(i)), *size) for i in objects]
+        return np.array(masks, dtype=np.uint8).reshape(-1, *size)

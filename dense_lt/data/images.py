@@ -1,0 +1,125 @@
+"""Image files: where they are, and their pixels as RGB in the orientation of the annotations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dense_lt.data.table import AnnotationTable
+from dense_lt.utils.errors import DataError
+
+MAX_LISTED = 5
+V05_PREFIX = re.compile(r"^COCO_(train|val|test)2014_")
+"""LVIS v0.5 names its images as in COCO 2014, but the files are those of COCO 2017."""
+
+
+class BadImageError(DataError):
+    """An image that is missing, cannot be decoded, or has another size than its annotations."""
+
+
+def locate_images(table: AnnotationTable, folders: Sequence[Path]) -> list[Path | None]:
+    """Where every image of `table` lies, None for those that are in none of `folders`.
+
+    In each folder, first to last, four names are tried: the file name as given, split folder and
+    name from `coco_url` (LVIS v1), the bare name, and the bare name without `COCO_val2014_` (LVIS
+    v0.5). Folders are listed once, not asked file by file: on a network disk that takes minutes.
+    """
+    listing = _Listing()
+    return [
+        next((path for path in _candidates(table, index, folders) if path in listing), None)
+        for index in range(len(table))
+    ]
+
+
+def describe_missing(
+    table: AnnotationTable, folders: Sequence[Path], paths: Sequence[Path | None]
+) -> str | None:
+    """One message for all images that were not found, with the paths tried for the first."""
+    missing = [index for index, path in enumerate(paths) if path is None]
+    if not missing:
+        return None
+    names = ", ".join(table.file_names[index] for index in missing[:MAX_LISTED])
+    more = ", ..." if len(missing) > MAX_LISTED else ""
+    tried = "".join(f"\n  {path}" for path in _candidates(table, missing[0], folders))
+    return (
+        f"{table.source}: {len(missing)} of {len(table)} images are missing ({names}{more}). Tried "
+        f"for the first:{tried}\nSet the folders of this split's `images`, or "
+        "data.on_bad_image=skip to go on without them."
+    )
+
+
+def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Pixels of an image file, whatever its kind.
+
+    COCO and LVIS annotations refer to the pixels as they are stored; a camera's rotation mark
+    (EXIF) is obeyed only where it turns the image into the annotated size.
+
+    Args:
+        path: of a grey-scale, palette, CMYK, RGB or 16-bit file, with or without transparency.
+        size: (height, width) according to the annotations.
+
+    Returns:
+        (height, width, 3) uint8, RGB.
+
+    Raises:
+        BadImageError: the file is missing, cannot be decoded, or has another size.
+    """
+    try:
+        with Image.open(path) as file:
+            image = _oriented(file, size)
+            pixels = _to_rgb(image)
+    except FileNotFoundError:
+        raise BadImageError(f"{path}: there is no such image") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise BadImageError(f"{path}: cannot be decoded: {error}") from error
+    if pixels.shape[:2] != tuple(size):
+        raise BadImageError(
+            f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} pixels (width x height), but its "
+            f"annotations say {size[1]} x {size[0]}; use the image they were made for"
+        )
+    return pixels
+
+
+def _oriented(file: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    if file.size == (width, height) or file.size != (height, width):
+        return file
+    return ImageOps.exif_transpose(file)
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more
+        values = np.asarray(image, dtype=np.float64)
+        full = 255.0 if values.max(initial=0) <= 255 else 65535.0
+        grey = np.clip(values * (255.0 / full) + 0.5, 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode != "RGB":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB").convert("RGB")
+    return np.array(image)
+
+
+def _candidates(table: AnnotationTable, index: int, folders: Sequence[Path]) -> Iterator[Path]:
+    name = table.file_names[index]
+    bare = name.rpartition("/")[2]
+    names = [name, table.url_names[index], bare, V05_PREFIX.sub("", bare)]
+    for folder in folders:
+        for candidate in dict.fromkeys(filter(None, names)):
+            yield folder / candidate
+
+
+class _Listing:
+    """Answers whether a file exists from the contents of its folder, read once."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def __contains__(self, path: Path) -> bool:
+        folder = path.parent
+        if folder not in self._names:
+            names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+            self._names[folder] = frozenset(names)
+        return path.name in self._names[folder]

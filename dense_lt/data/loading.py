@@ -1,0 +1,128 @@
+"""Loader processes: batches in a fixed order, and what happens when an image is bad."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from dense_lt.data.batching import collate
+from dense_lt.data.dataset import DetectionDataset
+from dense_lt.data.images import BadImageError
+from dense_lt.data.sampling import Draw
+from dense_lt.structures import Batch, Sample
+from dense_lt.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+BadImages = Literal["error", "replace", "leave_out"]
+"""What to do about an image that cannot be used: stop; take the next good one of the data set in
+its place (training); go on without it (validation)."""
+
+
+class _Fetched(NamedTuple):
+    """What comes out of a loader process."""
+
+    batch: Batch | None  # None: every image of it was bad
+    bad: tuple[str, ...]  # what was wrong with images that were skipped
+    error: str | None = None  # raised in the main process, where it is one readable message
+
+
+class _Fetcher:
+    """Makes whole batches in a loader process."""
+
+    def __init__(self, dataset: DetectionDataset, bad_images: BadImages, multiple_of: int) -> None:
+        self._dataset = dataset
+        self._bad_images = bad_images
+        self._multiple_of = multiple_of
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitems__(self, draws: list[Draw]) -> _Fetched:
+        samples: list[Sample] = []
+        bad: list[str] = []
+        for draw in draws:
+            try:
+                sample = self._fetch(draw, bad)
+            except DataError as error:
+                return _Fetched(None, tuple(bad), str(error))
+            if sample is not None:
+                samples.append(sample)
+        batch = collate(samples, multiple_of=self._multiple_of) if samples else None
+        return _Fetched(batch, tuple(bad))
+
+    def _fetch(self, draw: Draw, bad: list[str]) -> Sample | None:
+        tries = len(self._dataset) if self._bad_images == "replace" else 1
+        for offset in range(tries):
+            try:
+                index = (draw.index + offset) % len(self._dataset)
+                return self._dataset[Draw(index, draw.position)]
+            except BadImageError as error:
+                if self._bad_images == "error":
+                    raise
+                bad.append(str(error))
+        if self._bad_images == "replace":
+            raise DataError(f"{self._dataset.table.source}: not one of its images can be used")
+        return None
+
+
+class BatchLoader:
+    """Yields the batches of `batches`, in order, made by `workers` processes.
+
+    Args:
+        dataset: where samples come from.
+        batches: the draws of every batch.
+        workers: processes; 0 works in this one.
+        bad_images: what to do about images that cannot be used.
+        multiple_of: height and width of a batch are padded to a multiple of this.
+
+    Attributes:
+        skipped: what was wrong with each bad image that was met so far, once each.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        batches: Iterable[list[Draw]],
+        *,
+        workers: int,
+        bad_images: BadImages,
+        multiple_of: int,
+    ) -> None:
+        self.skipped: dict[str, None] = {}
+        self._loader = DataLoader(
+            _Fetcher(dataset, bad_images, multiple_of),  # type: ignore[arg-type]
+            batch_sampler=batches,  # type: ignore[arg-type]
+            num_workers=workers,
+            collate_fn=_identity,
+            worker_init_fn=_start_worker,
+            persistent_workers=workers > 0,
+        )
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        for fetched in self._loader:
+            for message in fetched.bad:
+                if message not in self.skipped:
+                    self.skipped[message] = None
+                    logger.warning("skipped (%d so far): %s", len(self.skipped), message)
+            if fetched.error is not None:
+                raise DataError(fetched.error)
+            if fetched.batch is not None:
+                yield fetched.batch
+
+    def __len__(self) -> int:
+        """Number of batches, where it is finite."""
+        return len(self._batches)  # type: ignore[arg-type]
+
+
+def _identity(fetched: _Fetched) -> _Fetched:
+    return fetched
+
+
+def _start_worker(_number: int) -> None:
+    torch.set_num_threads(1)

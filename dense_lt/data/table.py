@@ -1,0 +1,162 @@
+"""Annotations of one split in columns: flat arrays that loader processes share, not objects.
+
+LVIS has 1.27 million instances. As Python objects they cost gigabytes, in every loader process,
+because counting references copies the pages; as columns they cost their bytes once. No torch
+import: scoring needs this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from dense_lt.data.segmentations import Segmentation, pack, unpack
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of different lengths, end to end: list i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: np.ndarray
+    offsets: np.ndarray  # (number of lists + 1,) int64
+
+    @classmethod
+    def from_lists(cls, lists: Iterable[Sequence[int]]) -> Ragged:
+        """Lists of integers, stored as int32."""
+        held = list(lists)
+        values = np.fromiter((value for one in held for value in one), dtype=np.int32)
+        return cls(values, offsets_of([len(one) for one in held]))
+
+    @classmethod
+    def from_bytes(cls, pieces: Iterable[bytes]) -> Ragged:
+        """Byte strings."""
+        held = list(pieces)
+        values = np.frombuffer(b"".join(held), dtype=np.uint8)
+        return cls(values, offsets_of([len(piece) for piece in held]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+
+class ImageAnnotations(NamedTuple):
+    """What is known of one image; the arrays are views into the table. M is its instances."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+    annotation_ids: np.ndarray  # (M,) int64
+    boxes: np.ndarray  # (M, 4) float32 xyxy, pixels of the image on disk
+    labels: np.ndarray  # (M,) int32 in [0, C)
+    areas: np.ndarray  # (M,) float64
+    crowd: np.ndarray  # (M,) bool
+
+
+@dataclass(frozen=True)
+class AnnotationTable:
+    """All annotations of one split. I images in the order of the file, M instances, image by image.
+
+    Attributes:
+        source: the file they were read from, for messages.
+        negatives: labels verified to be absent, per image; None where the file does not say: then
+            every class was checked in every image, as in COCO.
+        segmentations: packed, one per instance (see `segmentation`); None where none were read.
+    """
+
+    source: str
+    image_ids: np.ndarray  # (I,) int64
+    heights: np.ndarray  # (I,) int32
+    widths: np.ndarray  # (I,) int32
+    file_names: list[str]  # relative, such as "train2017/000000000009.jpg"
+    url_names: list[str]  # last two parts of `coco_url`, "" where there is none
+    offsets: np.ndarray  # (I + 1,) int64: instances of image i are [offsets[i], offsets[i + 1])
+    annotation_ids: np.ndarray  # (M,) int64
+    boxes: np.ndarray  # (M, 4) float32 xyxy, pixels of the image on disk, inside the image
+    labels: np.ndarray  # (M,) int32 in [0, C)
+    areas: np.ndarray  # (M,) float64
+    crowd: np.ndarray  # (M,) bool: a region that holds many, not one object
+    negatives: Ragged | None
+    not_exhaustive: Ragged  # labels present of which not every instance is annotated, per image
+    segmentations: Ragged | None = None
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def num_instances(self) -> int:
+        """M, crowds included."""
+        return len(self.labels)
+
+    def image(self, index: int) -> ImageAnnotations:
+        """Everything known of one image."""
+        own = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        return ImageAnnotations(
+            image_id=int(self.image_ids[index]),
+            file_name=self.file_names[index],
+            height=int(self.heights[index]),
+            width=int(self.widths[index]),
+            annotation_ids=self.annotation_ids[own],
+            boxes=self.boxes[own],
+            labels=self.labels[own],
+            areas=self.areas[own],
+            crowd=self.crowd[own],
+        )
+
+    def segmentation(self, instance: int) -> Segmentation:
+        """Polygons or run lengths of an instance, as in the file; None where it has none."""
+        return None if self.segmentations is None else unpack(self.segmentations[instance])
+
+    def labels_of(self, index: int) -> frozenset[int]:
+        """Classes that have an object (not only a crowd) in an image."""
+        own = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        return frozenset(self.labels[own][~self.crowd[own]].tolist())
+
+    def negatives_of(self, index: int, num_classes: int) -> frozenset[int]:
+        """Classes that are known to be absent from an image."""
+        if self.negatives is not None:
+            return frozenset(self.negatives[index].tolist())
+        own = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        return frozenset(range(num_classes)).difference(self.labels[own].tolist())
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> AnnotationTable:
+        """The table of some of the images, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen.tolist()]
+        own = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+        negatives = self.negatives
+        packed = self.segmentations
+        return AnnotationTable(
+            source=self.source,
+            image_ids=self.image_ids[chosen],
+            heights=self.heights[chosen],
+            widths=self.widths[chosen],
+            file_names=[self.file_names[i] for i in chosen.tolist()],
+            url_names=[self.url_names[i] for i in chosen.tolist()],
+            offsets=offsets_of([len(span) for span in spans]),
+            annotation_ids=self.annotation_ids[own],
+            boxes=self.boxes[own],
+            labels=self.labels[own],
+            areas=self.areas[own],
+            crowd=self.crowd[own],
+            negatives=negatives and Ragged.from_lists(negatives[i].tolist() for i in chosen),
+            not_exhaustive=Ragged.from_lists(self.not_exhaustive[i].tolist() for i in chosen),
+            segmentations=packed and Ragged.from_bytes(packed[i].tobytes() for i in own),
+        )
+
+
+def offsets_of(lengths: Sequence[int]) -> np.ndarray:
+    """Where lists of these lengths start when laid end to end, and where the last one ends."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(np.asarray(lengths, dtype=np.int64), out=offsets[1:])
+    return offsets
+
+
+def pack_segmentations(segmentations: Iterable[Segmentation]) -> Ragged:
+    """The column `segmentations` of a table."""
+    return Ragged.from_bytes(pack(segmentation) for segmentation in segmentations)

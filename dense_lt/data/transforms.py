@@ -1,0 +1,204 @@
+"""From the image on disk to the network's input; boxes, labels and masks stay in step.
+
+Resizing, flips and transposition are done here, because albumentations' machinery costs more than
+half a millisecond an image and the drawn images need a tenth of that; colour and whatever else a
+configuration names are albumentations'.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+MIN_SIDE = 1.0
+"""Boxes with a shorter side than this many pixels of the network's input are left out."""
+
+MIN_VISIBLE = 0.1
+"""Boxes of which less than this part is left after cropping are left out."""
+
+
+class Annotated(NamedTuple):
+    """An image and its M objects."""
+
+    image: np.ndarray  # (H, W, 3) uint8, RGB
+    boxes: np.ndarray  # (M, 4) float32 xyxy
+    labels: np.ndarray  # (M,) int64
+    masks: np.ndarray | None = None  # (M, H, W) uint8, 0 or 1
+
+    def take(self, indices: np.ndarray) -> Annotated:
+        """The same image with some of its objects."""
+        masks = None if self.masks is None else self.masks[indices]
+        return Annotated(self.image, self.boxes[indices], self.labels[indices], masks)
+
+
+class Transform:
+    """Resize, flip, transpose, jitter colours, and apply further albumentations transforms.
+
+    What is random depends on the `key` of a call alone: the same key gives the same result in any
+    process.
+
+    Args:
+        short_sides: candidates for the shorter side, pixels; empty keeps the size.
+        long_side: cap of the longer side, pixels.
+        horizontal_flip: probability.
+        vertical_flip: probability.
+        transpose: probability of exchanging the axes.
+        extra: (name, arguments) of albumentations transforms, applied last, in this order.
+
+    Raises:
+        ConfigError: albumentations has no such transform, or refuses its arguments.
+    """
+
+    def __init__(
+        self,
+        *,
+        short_sides: Sequence[int] = (),
+        long_side: int = 1333,
+        horizontal_flip: float = 0.0,
+        vertical_flip: float = 0.0,
+        transpose: float = 0.0,
+        extra: Sequence[tuple[str, Mapping[str, object]]] = (),
+    ) -> None:
+        self._short_sides = tuple(short_sides)
+        self._long_side = long_side
+        self._probabilities = (horizontal_flip, vertical_flip, transpose)
+        self._extra = compose(extra) if extra else None
+
+    def __call__(self, sample: Annotated, key: Sequence[int]) -> Annotated:
+        """Change `sample`; boxes come back inside the image and not thinner than MIN_SIDE."""
+        generator = np.random.default_rng(key)
+        if self._short_sides:
+            short = self._short_sides[generator.integers(len(self._short_sides))]
+            sample = resize(sample, fit_size(sample.image.shape[:2], short, self._long_side))
+        chances = generator.random(3) < self._probabilities
+        for chosen, change in zip(
+            chances, (flip_horizontally, flip_vertically, transpose), strict=True
+        ):
+            if chosen:
+                sample = change(sample)
+        sample = drop_small(sample)
+        if self._extra is not None:
+            self._extra.set_random_seed(int(generator.integers(2**31)))
+            sample = drop_small(apply_albumentations(self._extra, sample))
+        return sample
+
+
+def fit_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int]:
+    """(height, width) whose shorter side is `short`, or whose longer side is `long` if that is less.
+
+    Each side is rounded to the nearest pixel, and at least 1.
+    """
+    scale = min(short / min(size), long / max(size))
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+
+def resize(sample: Annotated, size: tuple[int, int]) -> Annotated:
+    """Scale everything to `size` (height, width); masks are cut at one half after interpolation."""
+    image, boxes, labels, masks = sample
+    height, width = image.shape[:2]
+    if size == (height, width):
+        return sample
+    scale = np.array([size[1] / width, size[0] / height] * 2, dtype=np.float32)
+    shrinks = size[0] * size[1] < height * width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if masks is not None:
+        grey = [cv2.resize(mask * 255, size[::-1], interpolation=method) > 127 for mask in masks]
+        masks = np.array(grey, dtype=np.uint8).reshape(-1, *size)
+    image = cv2.resize(image, size[::-1], interpolation=method)
+    return Annotated(image, boxes * scale, labels, masks)
+
+
+def flip_horizontally(sample: Annotated) -> Annotated:
+    """Exchange left and right."""
+    image, boxes, labels, masks = sample
+    width = image.shape[1]
+    flipped = boxes.copy()
+    flipped[:, [0, 2]] = width - boxes[:, [2, 0]]
+    return Annotated(image[:, ::-1], flipped, labels, None if masks is None else masks[:, :, ::-1])
+
+
+def flip_vertically(sample: Annotated) -> Annotated:
+    """Exchange top and bottom."""
+    image, boxes, labels, masks = sample
+    height = image.shape[0]
+    flipped = boxes.copy()
+    flipped[:, [1, 3]] = height - boxes[:, [3, 1]]
+    return Annotated(image[::-1], flipped, labels, None if masks is None else masks[:, ::-1])
+
+
+def transpose(sample: Annotated) -> Annotated:
+    """Exchange the axes."""
+    image, boxes, labels, masks = sample
+    masks = None if masks is None else masks.transpose(0, 2, 1)
+    return Annotated(image.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]], labels, masks)
+
+
+def drop_small(sample: Annotated) -> Annotated:
+    """Clip boxes to the image and leave out those with a side below MIN_SIDE."""
+    height, width = sample.image.shape[:2]
+    limit = np.array([width, height, width, height], dtype=np.float32)
+    boxes = np.clip(sample.boxes, 0, limit)
+    kept = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1))
+    sample = sample._replace(boxes=boxes)
+    return sample if len(kept) == len(boxes) else sample.take(kept)
+
+
+def compose(transforms: Sequence[tuple[str, Mapping[str, object]]]) -> Any:
+    """An albumentations pipeline of transforms given by name and arguments.
+
+    Raises:
+        ConfigError: there is no such transform, or it refuses its arguments.
+    """
+    albumentations = _import_albumentations()
+    return albumentations.Compose(
+        [_build(albumentations, name, arguments) for name, arguments in transforms],
+        bbox_params=albumentations.BboxParams(
+            format="pascal_voc",
+            label_fields=["index"],
+            clip=True,
+            min_width=MIN_SIDE,
+            min_height=MIN_SIDE,
+            min_visibility=MIN_VISIBLE,
+        ),
+    )
+
+
+def apply_albumentations(pipeline: Any, sample: Annotated) -> Annotated:
+    """Run an albumentations pipeline.
+
+    Albumentations drops boxes but not their masks, so the numbers of the boxes travel with them
+    and masks and labels are chosen by these afterwards; and it fails on an empty stack of masks, so
+    an image without objects goes without.
+    """
+    given: dict[str, Any] = {
+        "image": np.ascontiguousarray(sample.image),
+        "bboxes": sample.boxes,
+        "index": np.arange(len(sample.boxes)),
+    }
+    if sample.masks is not None and len(sample.masks):
+        given["masks"] = np.ascontiguousarray(sample.masks)
+    changed = pipeline(**given)
+    image = changed["image"]
+    kept = np.asarray(changed["index"], dtype=np.int64).reshape(-1)
+    boxes = np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)
+    assert len(kept) == len(boxes), f"{len(boxes)} boxes but {len(kept)} indices"
+    masks = sample.masks
+    if masks is not None:
+        masks = np.asarray(changed.get("masks", ()), dtype=np.uint8).reshape(-1, *image.shape[:2])
+        masks = masks[kept]
+    return Annotated(image, boxes, sample.labels[kept], masks)
+
+
+def _import_albumentations() -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network
+    import albumentations
+
+    return albumentations
+
+
+def _build(albumentations: Any, name: str, arguments: Mapping[str, object]) -> Any:
+    return getattr(albumentations, name)(**arguments)
