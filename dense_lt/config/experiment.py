@@ -20,8 +20,8 @@ class SgdConfig(Section):
     """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
 
     base_batch_size: PositiveInt = 16
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
     decay_norm_and_bias: bool = False
     """Apply weight decay to biases and normalisation parameters too."""
 
@@ -35,7 +35,7 @@ class AdamWConfig(Section):
 
     base_batch_size: PositiveInt = 16
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
     decay_norm_and_bias: bool = False
     """Apply weight decay to biases and normalisation parameters too."""
 
@@ -50,12 +50,12 @@ class StepScheduleConfig(Section):
     unit: Literal["steps", "epochs"] = "steps"
     """What `warmup` and `milestones` count."""
 
-    warmup: float = Field(500, ge=0)
-    warmup_factor: float = Field(1e-3, ge=0, le=1)
+    warmup: float = Field(default=500, ge=0)
+    warmup_factor: float = Field(default=1e-3, ge=0, le=1)
     """Learning rate at the start of the warm-up, as a fraction."""
 
     milestones: tuple[PositiveFloat, ...]
-    factor: float = Field(0.1, gt=0, lt=1)
+    factor: float = Field(default=0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _milestones_rise(self) -> Self:
@@ -71,17 +71,15 @@ class CosineScheduleConfig(Section):
     unit: Literal["steps", "epochs"] = "steps"
     """What `warmup` counts."""
 
-    warmup: float = Field(500, ge=0)
-    warmup_factor: float = Field(1e-3, ge=0, le=1)
+    warmup: float = Field(default=500, ge=0)
+    warmup_factor: float = Field(default=1e-3, ge=0, le=1)
     """Learning rate at the start of the warm-up, as a fraction."""
 
-    final_factor: float = Field(0.01, ge=0, le=1)
+    final_factor: float = Field(default=0.01, ge=0, le=1)
     """Learning rate at the end, as a fraction."""
 
 
-ScheduleConfig = Annotated[
-    StepScheduleConfig | CosineScheduleConfig, Field(discriminator="kind")
-]
+ScheduleConfig = Annotated[StepScheduleConfig | CosineScheduleConfig, Field(discriminator="kind")]
 
 
 class TrainConfig(Section):
@@ -99,7 +97,7 @@ class TrainConfig(Section):
     micro_batches: PositiveInt = 1
     """Pieces into which a process cuts its share of a batch, to save memory."""
 
-    clip_norm: float | None = Field(35.0, gt=0)
+    clip_norm: float | None = Field(default=35.0, gt=0)
     """Largest L2 norm of the gradient; null does not clip."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -131,8 +129,8 @@ class EvaluationConfig(Section):
     batch_size: PositiveInt = 16
     """Images per process and forward pass."""
 
-    iou_types: tuple[Literal["bbox", "segm"], ...] = Field(("bbox",), min_length=1)
-    max_detections: tuple[PositiveInt, ...] = Field((300,), min_length=1)
+    iou_types: tuple[Literal["bbox", "segm"], ...] = Field(default=("bbox",), min_length=1)
+    max_detections: tuple[PositiveInt, ...] = Field(default=(300,), min_length=1)
     """Caps of detections per image; the first is the headline, the others are scored beside it."""
 
     images: PositiveInt | None = None
@@ -142,11 +140,11 @@ class EvaluationConfig(Section):
 class ExperimentConfig(Section):
     """One run from beginning to end."""
 
-    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
     """Name of the run and of its folder below `output`."""
 
     output: Path = Path("runs")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = None
     """CPU threads of torch in each process; null leaves torch's choice."""
@@ -178,7 +176,9 @@ class ExperimentConfig(Section):
                 f"`train.micro_batches` {self.train.micro_batches}"
             )
         if self.schedule.unit == "epochs" and self.train.epochs is None:
-            raise ValueError("`schedule.unit: epochs` needs `train.epochs` instead of `train.steps`")
+            raise ValueError(
+                "`schedule.unit: epochs` needs `train.epochs` instead of `train.steps`"
+            )
         return self
 
     @property

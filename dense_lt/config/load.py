@@ -119,4 +119,6 @@ def _find_required(value: object, prefix: str = "") -> list[tuple[str, Required]
     if not isinstance(value, dict):
         return []
     dotted = f"{prefix}." if prefix else ""
-    return [pair for key, below in value.items() for pair in _find_required(below, f"{dotted}{key}")]
+    return [
+        pair for key, below in value.items() for pair in _find_required(below, f"{dotted}{key}")
+    ]

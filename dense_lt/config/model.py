@@ -28,11 +28,11 @@ class BackboneConfig(Section):
     weights: Path | None = None
     """Local file (.safetensors, .pth) with weights of this timm model; instead of `pretrained`."""
 
-    frozen_stages: int = Field(0, ge=0, le=5)
+    frozen_stages: int = Field(default=0, ge=0, le=5)
     """Stages that do not train: 0 none, 1 the stem, 2 the stem and the first stage, ..."""
 
     norm: Literal["train", "frozen", "group"] = "train"
-    """`train`: as timm makes it; `frozen`: statistics and affine fixed; `group`: GroupNorm instead."""
+    """`train`: as timm makes it; `frozen`: nothing of it changes; `group`: GroupNorm instead."""
 
     mean: tuple[float, float, float] | None = None
     """Mean of RGB in [0, 1] that is subtracted; null takes timm's for this model."""
@@ -40,7 +40,7 @@ class BackboneConfig(Section):
     std: tuple[float, float, float] | None = None
     """Standard deviation of RGB in [0, 1] that is divided by; null takes timm's for this model."""
 
-    options: dict[str, object] = {}
+    options: dict[str, object] = Field(default={})
     """Further keyword arguments of `timm.create_model`, such as `layers: [1, 1, 1, 1]`."""
 
     @model_validator(mode="after")
@@ -74,7 +74,7 @@ class PyramidConfig(Section):
             raise ValueError(f"`backbone_levels` must lie within 1..6, got [{below}, {above}]")
         if first != below:
             raise ValueError(
-                f"`levels` starts at {first} but `backbone_levels` at {below}; start both at the same"
+                f"`levels` starts at {first} but `backbone_levels` at {below}; let both start there"
             )
         return self
 
@@ -82,10 +82,10 @@ class PyramidConfig(Section):
 class AnchorsConfig(Section):
     """Square or oblong boxes at every location; sizes follow from the strides."""
 
-    scales: tuple[PositiveFloat, ...] = Field((6.0, 8.0), min_length=1)
+    scales: tuple[PositiveFloat, ...] = Field(default=(6.0, 8.0), min_length=1)
     """Side of a square anchor, in strides of its level."""
 
-    ratios: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
+    ratios: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1)
     """Height / width at constant area."""
 
     sizes: tuple[PositiveFloat, ...] | None = None
@@ -109,13 +109,13 @@ class DenseHeadConfig(Section):
     channels: PositiveInt = 256
     """Channels of both towers."""
 
-    num_convs: int = Field(4, ge=0)
+    num_convs: int = Field(default=4, ge=0)
     """Convolutions in each tower."""
 
     norm_groups: PositiveInt = 32
     """Groups of GroupNorm; must divide `channels`."""
 
-    prior_probability: float = Field(0.01, gt=0, lt=1)
+    prior_probability: float = Field(default=0.01, gt=0, lt=1)
     """Score of every class before training (the classifier's bias)."""
 
     quality: bool = True
@@ -142,13 +142,13 @@ class DenseHeadConfig(Section):
 class InferenceConfig(Section):
     """From raw outputs to detections."""
 
-    score_threshold: float = Field(0.0, ge=0, lt=1)
+    score_threshold: float = Field(default=0.0, ge=0, lt=1)
     """Only scores above it are kept, before everything else."""
 
     pre_nms_top_k: PositiveInt = 6000
     """Best (prior, class) pairs kept per level, before boxes are decoded."""
 
-    nms_iou: float = Field(0.5, gt=0, le=1)
+    nms_iou: float = Field(default=0.5, gt=0, le=1)
     """A box that overlaps a better one of its class by more than this is dropped."""
 
     max_detections: PositiveInt = 300

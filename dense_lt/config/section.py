@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Unknown keys are errors; nothing changes after loading; the text under a field is its help."""
+    """Unknown keys are errors, nothing changes after loading, text below a field is its help."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,9 +23,9 @@ class Required:
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2 floats, no repeated keys, and ``!required``."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Refuse a key that occurs twice; PyYAML would keep the last without a word."""
-        seen: set[object] = set()
+        seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
@@ -38,9 +40,13 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+0123456789."),
 )
-_Loader.add_constructor(
-    "!required", lambda loader, node: Required(str(loader.construct_scalar(node)))
-)
+
+
+def _construct_required(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Required:
+    return Required(str(loader.construct_scalar(node)))
+
+
+_Loader.add_constructor("!required", _construct_required)
 
 
 def parse(text: str) -> object:
@@ -50,7 +56,7 @@ def parse(text: str) -> object:
         ConfigError: it is not YAML, or a key occurs twice.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {error}") from error
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
-from timm.layers import FrozenBatchNormAct2d
-from timm.layers.norm_act import BatchNormAct2d
-from timm.utils.model import freeze_batch_norm_2d
+from timm.layers.norm_act import BatchNormAct2d, freeze_batch_norm_2d
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from dense_lt.utils.errors import ConfigError
@@ -36,7 +38,7 @@ class Backbone(nn.Module):
         weights: Path | None = None,
         frozen_stages: int = 0,
         norm: str = "train",
-        options: Mapping[str, object] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Create the model.
 
@@ -56,7 +58,7 @@ class Backbone(nn.Module):
         wanted = [2**level for level in range(levels[0], levels[1] + 1)]
         indices = _indices_of(name, strides, wanted)
         self.body = _create(name, options, indices, pretrained=pretrained, weights=weights)
-        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
+        self.channels: tuple[int, ...] = tuple(_feature_info(self.body).channels())
         self.strides: tuple[int, ...] = tuple(wanted)
         if norm == "group":
             _to_group_norm(self.body)
@@ -98,16 +100,20 @@ def usable_backbones(pattern: str = "*") -> Iterator[str]:
             continue
 
 
-def _available_strides(name: str, options: Mapping[str, object]) -> list[int]:
+def _feature_info(body: nn.Module) -> FeatureInfo:
+    return cast(FeatureInfo, body.feature_info)
+
+
+def _available_strides(name: str, options: Mapping[str, Any]) -> list[int]:
     """Stride of every feature map of the model, without allocating its weights."""
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('.')[0][:6]}*")[:8]
+        close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5)
         hint = f"; close to it: {', '.join(close)}" if close else ""
         raise ConfigError(f"model.backbone.name: timm {timm.__version__} has no {name!r}{hint}")
     try:
         with torch.device("meta"):
             body = timm.create_model(name, features_only=True, pretrained=False, **options)
-        return [int(stride) for stride in body.feature_info.reduction()]
+        return [int(stride) for stride in _feature_info(body).reduction()]
     except (RuntimeError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
         raise ConfigError(
             f"model.backbone: timm cannot make feature maps of {name!r} with options "
@@ -130,30 +136,52 @@ def _indices_of(name: str, strides: Sequence[int], wanted: Sequence[int]) -> lis
 
 def _create(
     name: str,
-    options: Mapping[str, object],
+    options: Mapping[str, Any],
     indices: Sequence[int],
     *,
     pretrained: bool,
     weights: Path | None,
 ) -> nn.Module:
     """The timm model; a local file goes through timm's own loading, with its key filters."""
-    overlay = None
-    if weights is not None:
-        if not weights.is_file():
-            raise ConfigError(f"model.backbone.weights: there is no file {weights}")
-        overlay = {"file": str(weights)}
-    try:
-        return timm.create_model(
-            name,
-            features_only=True,
-            out_indices=tuple(indices),
-            pretrained=pretrained or weights is not None,
-            pretrained_cfg_overlay=overlay,
-            **options,
+    create = partial(
+        timm.create_model, name, features_only=True, out_indices=tuple(indices), **options
+    )
+    if weights is None:
+        try:
+            return create(pretrained=pretrained)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ConfigError(
+                f"model.backbone.pretrained: cannot load timm's weights of {name!r}: {error}; "
+                "download them elsewhere and give the file as model.backbone.weights"
+            ) from error
+    if not weights.is_file():
+        raise ConfigError(f"model.backbone.weights: there is no file {weights}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = create()
+        torch.manual_seed(0)
+        try:
+            body = create(pretrained=True, pretrained_cfg_overlay={"file": str(weights)})
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"model.backbone.weights: cannot load {weights} into {name!r}: {error}"
+            ) from error
+    _check_loaded(weights, name, fresh, body)
+    return body
+
+
+def _check_loaded(weights: Path, name: str, fresh: nn.Module, body: nn.Module) -> None:
+    """Refuse a file that left a layer as it was; timm loads feature extractors leniently."""
+    untouched = [
+        key
+        for (key, before), after in zip(fresh.named_parameters(), body.parameters(), strict=True)
+        if before.ndim > 1 and torch.equal(before, after)
+    ]
+    if untouched:
+        raise ConfigError(
+            f"model.backbone.weights: {weights} has no weights for {len(untouched)} layers of "
+            f"{name!r}, such as {', '.join(untouched[:3])}; it belongs to another model"
         )
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        source = weights if weights is not None else "timm's weights"
-        raise ConfigError(f"model.backbone: cannot load {source} into {name!r}: {error}") from error
 
 
 def _probe(name: str, body: nn.Module, channels: Sequence[int]) -> bool:
@@ -177,7 +205,9 @@ def _probe(name: str, body: nn.Module, channels: Sequence[int]) -> bool:
                 "(`dynamic_img_size: true` for vision transformers, `strict_img_size: false` for "
                 "Swin), or choose another model"
             ) from error
-        layouts.add(all(x.shape[-1] == c != x.shape[1] for x, c in zip(maps, channels, strict=True)))
+        layouts.add(
+            all(x.shape[-1] == c != x.shape[1] for x, c in zip(maps, channels, strict=True))
+        )
     body.train(training)
     return layouts == {True}
 
@@ -186,28 +216,34 @@ def _freeze(name: str, body: nn.Module, count: int) -> list[nn.Module]:
     """Stop the gradient of the first `count` stages; returns their modules."""
     if count == 0:
         return []
-    ends = [info["module"] for info in body.feature_info.info]
-    frozen: list[nn.Module] = []
-    stage, entered = 0, False
-    for module_name, module in body.named_modules():
-        if not module_name or module_name == "model":
-            continue
-        inside = _is_inside(module_name, ends[stage])
-        if entered and not inside:
-            stage, entered = stage + 1, False
-            if stage == min(count, len(ends)):
-                break
-            inside = _is_inside(module_name, ends[stage])
-        entered = entered or inside
-        frozen.append(module)
-    if count > len(ends):
+    stages = _modules_by_stage(body)
+    if count > len(stages):
         raise ConfigError(
-            f"model.backbone.frozen_stages: {count} asked for, but {name!r} has {len(ends)} stages"
+            f"model.backbone.frozen_stages: {name!r} has {len(stages)} stages, not {count}"
         )
+    frozen = [module for stage in stages[:count] for module in stage]
     for module in frozen:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
     return frozen
+
+
+def _modules_by_stage(body: nn.Module) -> list[list[nn.Module]]:
+    """Modules of each stage, in order; a stage ends with the module that gives its map."""
+    ends = [info["module"] for info in _feature_info(body).info]
+    stages: list[list[nn.Module]] = [[]]
+    entered = False
+    for module_name, module in body.named_modules():
+        if module_name in ("", "model"):
+            continue
+        if entered and not _is_inside(module_name, ends[len(stages) - 1]):
+            if len(stages) == len(ends):
+                break
+            stages.append([])
+            entered = False
+        entered = entered or _is_inside(module_name, ends[len(stages) - 1])
+        stages[-1].append(module)
+    return stages
 
 
 def _is_inside(module_name: str, stage_name: str) -> bool:
@@ -219,11 +255,11 @@ def _is_inside(module_name: str, stage_name: str) -> bool:
 def _to_group_norm(module: nn.Module) -> None:
     """Replace every BatchNorm below `module` by GroupNorm with up to 32 groups, in place."""
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d | BatchNormAct2d | FrozenBatchNormAct2d):
+        if isinstance(child, nn.BatchNorm2d):
             channels = child.num_features
             norm: nn.Module = nn.GroupNorm(math.gcd(32, channels), channels)
-            if isinstance(child, BatchNormAct2d | FrozenBatchNormAct2d):
-                norm = nn.Sequential(norm, child.drop, child.act)
+            if isinstance(child, BatchNormAct2d):  # timm's norm with activation in one module
+                norm = nn.Sequential(norm, *(cast(nn.Module, m) for m in (child.drop, child.act)))
             setattr(module, name, norm)
         else:
             _to_group_norm(child)

@@ -14,7 +14,7 @@ from dense_lt.models.backbone import Backbone
 from dense_lt.models.dense_inference import DenseInference, SelectionLimits
 from dense_lt.models.dense_loss import DenseLoss
 from dense_lt.models.detector import Detector
-from dense_lt.models.heads.dense import DenseHead
+from dense_lt.models.heads.dense import DenseHead, TowerShape
 from dense_lt.models.one_stage import OneStageDetector
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
@@ -46,9 +46,11 @@ def build_detector(config: OneStageConfig, num_classes: int) -> Detector:
         in_channels=config.pyramid.channels,
         num_logits=classification.num_logits,
         priors_per_location=priors.priors_per_location,
-        channels=config.head.channels,
-        num_convs=config.head.num_convs,
-        norm_groups=config.head.norm_groups,
+        tower=TowerShape(
+            channels=config.head.channels,
+            num_convs=config.head.num_convs,
+            norm_groups=config.head.norm_groups,
+        ),
         prior_probability=config.head.prior_probability,
         quality=config.head.quality,
         num_level_scales=len(pyramid.strides) if config.head.level_scales else 0,

@@ -34,12 +34,8 @@ class Pyramid(nn.Module):
             self.fpn.layer_blocks[unused] = nn.Identity()
         self.num_maps = min(num_levels, num_maps)
         self.above = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-            for _ in range(num_levels - self.num_maps)
+            _strided_convolution(channels) for _ in range(num_levels - self.num_maps)
         )
-        for convolution in self.above:
-            nn.init.kaiming_uniform_(convolution.weight, a=1)
-            nn.init.zeros_(convolution.bias)
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -50,6 +46,13 @@ class Pyramid(nn.Module):
             below = outputs[-1]
             outputs.append(convolution(functional.relu(below) if index else below))
         return outputs
+
+
+def _strided_convolution(channels: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+    nn.init.kaiming_uniform_(convolution.weight, a=1)
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return convolution
 
 
 class PixelNormalizer(nn.Module):

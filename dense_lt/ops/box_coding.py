@@ -65,7 +65,10 @@ class DistanceBoxCoder:
         halves = (priors[..., 2:] - priors[..., :2]) / 2
         centers = priors[..., :2] + halves
         return torch.cat(
-            [((centers - boxes[..., :2]) / halves).log(), ((boxes[..., 2:] - centers) / halves).log()],
+            [
+                ((centers - boxes[..., :2]) / halves).log(),
+                ((boxes[..., 2:] - centers) / halves).log(),
+            ],
             dim=-1,
         )
 

@@ -36,6 +36,6 @@ def paired_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def rescale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
-    """Boxes (N, 4) in an image of `from_size` -> the same image at `to_size`; sizes (height, width)."""
+    """Boxes (N, 4) after the image goes from one (height, width) to another."""
     y, x = to_size[0] / from_size[0], to_size[1] / from_size[1]
     return boxes * boxes.new_tensor([x, y, x, y])

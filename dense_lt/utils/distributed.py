@@ -80,7 +80,8 @@ def barrier() -> None:
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the group that torchrun announces in the environment, leave it at the end.
 
-    Without torchrun's variables, or with one process, nothing is set up. NCCL on CUDA, gloo on a CPU.
+    Without torchrun's variables, or with one process, nothing is set up. CUDA uses NCCL, a CPU
+    gloo.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         yield

@@ -65,9 +65,9 @@ class AtssAssigner:
         rows = torch.cat(candidates)  # (k x L, M)
         iou = paired_iou(priors.boxes[rows], boxes)
         deviation = iou.std(dim=0) if len(rows) > 1 else torch.zeros_like(iou[0])
-        inside = torch.cat(
-            [points[rows] - boxes[:, :2], boxes[:, 2:] - points[rows]], dim=-1
-        ).amin(-1)
+        inside = torch.cat([points[rows] - boxes[:, :2], boxes[:, 2:] - points[rows]], dim=-1).amin(
+            -1
+        )
         positive = (iou >= iou.mean(dim=0) + deviation) & (inside > INSIDE_MARGIN)
         iou = torch.where(positive, iou, -1.0)
         columns = torch.arange(len(boxes), device=boxes.device).expand_as(rows)

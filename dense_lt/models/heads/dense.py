@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dense_lt.ops.layout import rows_of_map
 from dense_lt.structures import DensePredictions
+
+
+class TowerShape(NamedTuple):
+    """Size of the two towers; the fields are those of `DenseHeadConfig`."""
+
+    channels: int = 256
+    num_convs: int = 4
+    norm_groups: int = 32
 
 
 class DenseHead(nn.Module):
@@ -25,9 +34,7 @@ class DenseHead(nn.Module):
         in_channels: int,
         num_logits: int,
         priors_per_location: int,
-        channels: int = 256,
-        num_convs: int = 4,
-        norm_groups: int = 32,
+        tower: TowerShape,
         prior_probability: float = 0.01,
         quality: bool = True,
         num_level_scales: int = 0,
@@ -38,18 +45,16 @@ class DenseHead(nn.Module):
             in_channels: of every pyramid level.
             num_logits: K, asked from the classification loss.
             priors_per_location: A.
-            channels: of the towers.
-            num_convs: in each tower.
-            norm_groups: of GroupNorm.
+            tower: shape of both towers.
             prior_probability: score of every class before training.
             quality: predict the quality of each box.
             num_level_scales: 0, or the number of levels, each with a learnt factor on its codes.
         """
         super().__init__()
         self.num_logits = num_logits
-        self.class_tower = _tower(in_channels, channels, num_convs, norm_groups)
-        self.box_tower = _tower(in_channels, channels, num_convs, norm_groups)
-        width = channels if num_convs else in_channels
+        self.class_tower = _tower(in_channels, tower)
+        self.box_tower = _tower(in_channels, tower)
+        width = tower.channels if tower.num_convs else in_channels
         self.classifier = nn.Conv2d(width, priors_per_location * num_logits, 3, padding=1)
         self.box_regressor = nn.Conv2d(width, priors_per_location * 4, 3, padding=1)
         self.quality_predictor = (
@@ -90,12 +95,13 @@ class DenseHead(nn.Module):
         )
 
 
-def _tower(in_channels: int, channels: int, num_convs: int, norm_groups: int) -> nn.Sequential:
+def _tower(in_channels: int, shape: TowerShape) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for index in range(num_convs):
+    for index in range(shape.num_convs):
+        below = shape.channels if index else in_channels
         layers += [
-            nn.Conv2d(in_channels if index == 0 else channels, channels, 3, padding=1, bias=False),
-            nn.GroupNorm(norm_groups, channels),
+            nn.Conv2d(below, shape.channels, 3, padding=1, bias=False),
+            nn.GroupNorm(shape.norm_groups, shape.channels),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)

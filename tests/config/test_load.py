@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dense_lt.config.load import load_config, save_config
+from dense_lt.utils.errors import ConfigError
+
+MINIMAL = """
+name: test
+schedule: {kind: step, milestones: [3]}
+train: {steps: 10}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="run.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_later_files_and_overrides_win(write):
+    write("optimizer: {lr: 0.1, momentum: 0.5}\nseed: 1", "a.yaml")
+    write("optimizer: {lr: 0.2}\nseed: 2", "b.yaml")
+    path = write("base: [a.yaml, b.yaml]\nseed: 3\n" + MINIMAL)
+    config = load_config(path, ["seed=4"])
+    assert (config.optimizer.lr, config.optimizer.momentum, config.seed) == (0.2, 0.5, 4)
+
+
+def test_another_kind_replaces_the_whole_section(write):
+    write("model: {loss: {kind: equalized_focal, scale: 4}}", "a.yaml")
+    path = write("base: a.yaml\nmodel: {loss: {kind: focal, gamma: 1}}\n" + MINIMAL)
+    assert load_config(path).model.loss.model_dump()["gamma"] == 1
+
+
+def test_lists_are_replaced_whole(write):
+    path = write("model: {priors: {scales: [1, 2, 3]}}\n" + MINIMAL)
+    assert load_config(path, ["model.priors.scales=[4]"]).model.priors.scales == (4.0,)
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "1.E-4", "0.0001"])
+def test_every_way_to_write_a_small_number_is_a_number(write, text):
+    assert load_config(write(MINIMAL), [f"optimizer.lr={text}"]).optimizer.lr == 1e-4
+
+
+def test_numbers_in_free_form_options_are_numbers(write):
+    config = load_config(write(MINIMAL), ["model.backbone.options={drop_path_rate: 1e-1}"])
+    assert config.model.backbone.options == {"drop_path_rate": 0.1}
+
+
+@given(
+    lr=st.floats(1e-6, 10, allow_nan=False),
+    batch=st.integers(1, 512),
+    scale=st.floats(0, 16),
+    name=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,20}", fullmatch=True),
+)
+def test_the_saved_configuration_loads_to_an_equal_one(tmp_path_factory, lr, batch, scale, name):
+    folder = tmp_path_factory.mktemp("config")
+    content = yaml.safe_load(MINIMAL) | {
+        "name": name,
+        "optimizer": {"kind": "sgd", "lr": lr},
+        "model": {"loss": {"kind": "equalized_focal", "scale": scale}},
+        "train": {"steps": 10, "batch_size": batch},
+    }
+    (folder / "a.yaml").write_text(yaml.safe_dump(content))
+    config = load_config(folder / "a.yaml")
+    save_config(config, folder / "b.yaml")
+    assert load_config(folder / "b.yaml") == config
+
+
+BAD_SETTINGS = [
+    ("modle: {}", (), r"run\.yaml: modle: unknown key; did you mean model\?"),
+    ("", ("model.head.norm_group=3",), r"norm_group=3': model\.head\.norm_group: .*norm_groups\?"),
+    ("", ("model.loss.kind=equalised_focal",), r"model\.loss: .*did you mean equalized_focal\?"),
+    ("", ("model.loss.scale=3",), r"model\.loss\.scale: unknown key.*allowed here: alpha"),
+    ("", ("train.batch_size=many",), r"train\.batch_size: .*valid integer.*got 'many'"),
+    ("", ("train.batch_size=0",), r"train\.batch_size: .*greater than 0, got 0"),
+    ("", ("optimizer.lr=.nan",), r"optimizer\.lr: .*finite"),
+    ("", ("model.head.prior_probability=1",), r"prior_probability: .*less than 1, got 1"),
+    ("", ("model.priors.scales=[a]",), r"model\.priors\.scales\.0: .*valid number"),
+    ("", ("schedule.milestones=[5, 3]",), r"schedule: `milestones` must rise, got \[5\.0, 3\.0\]"),
+    ("", ("train.epochs=3",), r"train: give exactly one of `steps` and `epochs`"),
+    ("", ("schedule.unit=epochs",), r"`schedule\.unit: epochs` needs `train\.epochs`"),
+    ("", ("evaluation.max_detections=[1000]",), r"asks for 1000 .* keeps 300; raise the latter"),
+    ("", ("evaluation.iou_types=[segm]",), r"a one_stage model predicts no masks; remove it"),
+    (
+        "",
+        ("train.micro_batches=3",),
+        r"batch_size` 16 is not divisible by `train\.micro_batches` 3",
+    ),
+    ("", ("model.head.channels=100",), r"`norm_groups` 32 must divide `channels` 100"),
+    ("", ("model.priors.sizes=[1, 2]",), r"2 entries but `pyramid\.levels` has 5 levels"),
+    ("", ("model.pyramid.levels=[4, 7]",), r"starts at 4 but `backbone_levels` at 3"),
+    ("", ("data.dataset.kind=lvis",), r"data\.dataset\.train: is missing and has no default"),
+    ("", ("data.group_thresholds=[100, 10]",), r"`group_thresholds` must rise, got \[100, 10\]"),
+    ("", ("data.val_transforms.horizontal_flip=.5",), r"`val_transforms` may only set `resize`"),
+    ("", ("train.batch_size",), r"override 'train\.batch_size': expected section\.key=value"),
+    ("", ("model.backbone={pretrained: true, weights: a.pth}",), r"exclude each other; set one"),
+    ("name: other", (), r"run\.yaml: key 'name' occurs twice \(line \d+\); keep one"),
+    ("base: run.yaml", (), r"run\.yaml: `base` runs in a circle: .*run\.yaml -> .*run\.yaml"),
+    ("base: absent.yaml", (), r"run\.yaml: base: absent\.yaml: there is no file"),
+    ("base: {a: 1}", (), r"run\.yaml: base: expected a file name or a list"),
+    ("x: [", (), r"run\.yaml: not valid YAML"),
+]
+
+
+@pytest.mark.parametrize(("text", "overrides", "message"), BAD_SETTINGS)
+def test_a_mistake_is_named_with_its_place_and_its_mend(write, text, overrides, message):
+    path = write(MINIMAL + text + "\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, overrides)
+
+
+def test_a_file_that_is_not_a_mapping_is_refused(write):
+    with pytest.raises(ConfigError, match=r"expected `key: value` lines, found list"):
+        load_config(write("- 1"))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot read this configuration"):
+        load_config(Path("absent.yaml"))
+
+
+def test_a_wrong_key_is_blamed_on_the_base_file_that_has_it(write):
+    write("model: {hed: {}}", "base.yaml")
+    with pytest.raises(ConfigError, match=r"base\.yaml: model\.hed: unknown key"):
+        load_config(write("base: base.yaml\n" + MINIMAL))
+
+
+def test_all_mistakes_are_told_at_once(write):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(MINIMAL), ["seed=-1", "threads=0"])
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_required_setting_asks_for_its_value(write):
+    path = write(
+        MINIMAL
+        + """
+data:
+  dataset:
+    kind: coco
+    root: !required the folder with the photographs
+    train: {annotations: train.json, images: [train]}
+    val: {annotations: val.json, images: [val]}
+"""
+    )
+    with pytest.raises(ConfigError, match=r"photographs; add data\.dataset\.root=VALUE"):
+        load_config(path)
+    dataset = load_config(path, ["data.dataset.root=photos"]).data.dataset
+    assert dataset.kind == "coco"
+    assert dataset.root == Path("photos")
+
+
+def test_a_configuration_does_not_change_after_loading(write):
+    config = load_config(write(MINIMAL))
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3

@@ -1,0 +1,90 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.ops import box_iou
+
+from dense_lt.models.assigners import atss
+from dense_lt.models.assigners.atss import AtssAssigner
+from dense_lt.models.priors import PriorGenerator
+from dense_lt.ops.matching import BACKGROUND
+
+
+def brute_force(priors, boxes, top_k):
+    """Algorithm 1 of Zhang et al. 2020, object by object, from the full IoU matrix."""
+    iou = box_iou(priors.boxes, boxes)
+    points = (priors.boxes[:, :2] + priors.boxes[:, 2:]) / 2
+    matches, best = [BACKGROUND] * len(points), [-1.0] * len(points)
+    for g, box in enumerate(boxes):
+        center = (box[:2] + box[2:]) / 2
+        distance = ((points - center) ** 2).sum(1).sqrt()
+        candidates, start = [], 0
+        for count in priors.counts:
+            nearest = distance[start : start + count].topk(min(top_k, count), largest=False)
+            candidates += (nearest.indices + start).tolist()
+            start += count
+        values = iou[candidates, g]
+        threshold = values.mean() + values.std()
+        for r in candidates:
+            x, y = points[r].tolist()
+            left, top, right, bottom = box.tolist()
+            inside = min(x - left, y - top, right - x, bottom - y) > 0.01
+            if iou[r, g] >= threshold and inside and iou[r, g] > best[r]:
+                matches[r], best[r] = g, iou[r, g].item()
+    return matches
+
+
+def priors_of(size, anchors_per_location=1):
+    generator = PriorGenerator((8, 16, 32), scales=(4.0, 6.0)[:anchors_per_location])
+    return generator.for_image_size(size, torch.device("cpu"))
+
+
+def random_boxes(seed, count, size):
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    centers = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
+    sides = 4 + torch.rand(count, 2, generator=generator) * min(size) * 0.7
+    boxes = torch.cat([centers - sides / 2, centers + sides / 2], dim=1)
+    return boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(0, 12),
+    top_k=st.sampled_from([1, 3, 9, 18]),
+    anchors=st.sampled_from([1, 2]),
+)
+def test_assignment_equals_the_algorithm_object_by_object(seed, count, top_k, anchors):
+    size = (96, 128)
+    priors, boxes = priors_of(size, anchors), random_boxes(seed, count, size)
+    assert AtssAssigner(top_k)(priors, boxes).tolist() == brute_force(priors, boxes, top_k)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (8, 8), (1333, 128)])
+def test_small_and_oblong_inputs_have_fewer_priors_than_candidates(size):
+    priors, boxes = priors_of(size), random_boxes(0, 3, size)
+    assert AtssAssigner(18)(priors, boxes).tolist() == brute_force(priors, boxes, 18)
+
+
+def test_no_object_leaves_background():
+    matches = AtssAssigner()(priors_of((64, 64)), torch.zeros(0, 4))
+    assert (matches == BACKGROUND).all()
+    assert matches.dtype == torch.int64
+
+
+def test_an_object_far_from_every_prior_claims_nothing():
+    matches = AtssAssigner()(priors_of((64, 64)), torch.tensor([[900.0, 900.0, 910.0, 910.0]]))
+    assert (matches == BACKGROUND).all()
+
+
+def test_equal_claims_go_to_the_first_object():
+    box = torch.tensor([[16.0, 16.0, 48.0, 48.0]])
+    matches = AtssAssigner()(priors_of((64, 64)), torch.cat([box, box]))
+    assert set(matches.unique().tolist()) == {BACKGROUND, 0}
+
+
+def test_pieces_of_a_crowded_image_give_the_same_as_the_whole(monkeypatch):
+    priors, boxes = priors_of((96, 128)), random_boxes(3, 40, (96, 128))
+    whole = AtssAssigner()(priors, boxes)
+    monkeypatch.setattr(atss, "OBJECTS_AT_ONCE", 7)
+    assert torch.equal(AtssAssigner()(priors, boxes), whole)

@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from dense_lt.models.backbone import Backbone
+from dense_lt.models.pyramid import PixelNormalizer, Pyramid
+from dense_lt.structures import ImageBatch
+
+
+def make(levels, backbone_levels=(3, 5)):
+    options = {"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1]}
+    backbone = Backbone("resnet18", levels=backbone_levels, options=options)
+    return Pyramid(backbone, levels=levels, channels=16)
+
+
+@pytest.mark.parametrize("levels", [(3, 7), (3, 6), (3, 5), (3, 4), (3, 3)])
+@pytest.mark.parametrize("size", [(64, 64), (72, 136), (80, 80)])
+def test_level_l_has_stride_two_to_the_l(levels, size):
+    maps = make(levels)(torch.zeros(1, 3, *size))
+    assert len(maps) == levels[1] - levels[0] + 1
+    for level, x in zip(range(levels[0], levels[1] + 1), maps, strict=True):
+        assert x.shape[-2:] == tuple(-(-side // 2**level) for side in size)
+
+
+@pytest.mark.parametrize("levels", [(3, 7), (3, 4)])
+def test_every_parameter_gets_a_gradient(levels):
+    """A parameter without gradient would stop DistributedDataParallel."""
+    pyramid = make(levels)
+    sum(x.square().mean() for x in pyramid(torch.randn(2, 3, 128, 128))).backward()
+    assert [n for n, p in pyramid.named_parameters() if p.grad is None] == []
+
+
+def test_normalisation_by_hand_and_padding_is_exactly_zero():
+    """(128 / 255 - 0.5) / 0.25 = 0.0078431"""
+    pixels = torch.full((2, 3, 4, 6), 128, dtype=torch.uint8)
+    images = ImageBatch(pixels, sizes=((4, 6), (2, 3)))
+    normalised = PixelNormalizer((0.5,) * 3, (0.25,) * 3)(images)
+    torch.testing.assert_close(normalised[0], torch.full((3, 4, 6), 0.0078431373))
+    assert normalised[1].count_nonzero() == 3 * 2 * 3
+    assert (normalised[1, :, 2:] == 0).all()
+    assert (normalised[1, :, :, 3:] == 0).all()

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.ops import box_iou
+
+from dense_lt.ops.selection import class_wise_nms, top_entries
+
+
+def greedy_nms(boxes, scores, labels, threshold):
+    """The definition: best first, drop what overlaps a kept box of the same class."""
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i].item(), i))
+    overlap = box_iou(boxes.double(), boxes.double())
+    kept = []
+    for i in order:
+        if all(labels[i] != labels[j] or overlap[i, j] <= threshold for j in kept):
+            kept.append(i)
+    return kept
+
+
+def random_problem(seed, count, classes):
+    generator = torch.Generator().manual_seed(seed)
+    boxes = torch.rand(count, 4, generator=generator) * 60
+    boxes[:, 2:] += boxes[:, :2] + 1
+    scores = torch.randint(0, 20, (count,), generator=generator) / 20  # many ties
+    labels = torch.randint(0, classes, (count,), generator=generator)
+    return boxes, scores, labels
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 60), classes=st.integers(1, 5))
+def test_suppression_equals_the_greedy_definition(seed, count, classes):
+    boxes, scores, labels = random_problem(seed, count, classes)
+    kept = class_wise_nms(boxes, scores, labels, iou_threshold=0.5, max_kept=1000)
+    assert kept.tolist() == greedy_nms(boxes, scores, labels, 0.5)
+
+
+def test_growing_prefixes_give_the_same_as_all_at_once(monkeypatch):
+    boxes, scores, labels = random_problem(1, 400, 3)
+    expected = class_wise_nms(boxes, scores, labels, iou_threshold=0.3, max_kept=50)
+    monkeypatch.setattr("dense_lt.ops.selection.FIRST_PREFIX", 8)
+    kept = class_wise_nms(boxes, scores, labels, iou_threshold=0.3, max_kept=50)
+    assert kept.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("label", [0, 600, 1202])
+def test_suppression_does_not_depend_on_the_class_number(label):
+    """4096 px * 1202 in float32 leaves a grid of half a pixel; these boxes differ by less."""
+    boxes = torch.tensor([[1000.0, 1000.0, 1003.0, 1003.0], [1000.3, 1000.0, 1003.3, 1003.0]])
+    boxes = torch.cat([boxes, torch.tensor([[0.0, 0.0, 4000.0, 4000.0]])])
+    scores = torch.tensor([0.9, 0.8, 0.1])
+    labels = torch.tensor([label, label, 0])
+    iou = box_iou(boxes[:1], boxes[1:2]).item()  # 2.7 / 3.3
+    below = class_wise_nms(boxes, scores, labels, iou_threshold=iou - 0.001, max_kept=9)
+    above = class_wise_nms(boxes, scores, labels, iou_threshold=iou + 0.001, max_kept=9)
+    assert below.tolist() == [0, 2]
+    assert above.tolist() == [0, 1, 2]
+
+
+def test_top_entries_are_the_best_above_the_threshold():
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.5, 0.3]])
+    values, rows, columns = top_entries(scores, count=3, threshold=0.5)
+    assert values.tolist() == pytest.approx([0.9, 0.8])
+    assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
+
+
+def test_more_asked_for_than_there_are_gives_all():
+    values, _, _ = top_entries(torch.rand(2, 3), count=100, threshold=0.0)
+    assert len(values) == 6
