@@ -28,7 +28,12 @@ from dense_lt.engine.optimizers import parameter_groups, scaled_learning_rate
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.engine.schedules import CosineSchedule, Schedule, StepSchedule, Warmup
 from dense_lt.engine.step import TrainingStep
-from dense_lt.engine.writers import JsonLinesWriter, MetricWriter, TensorBoardWriter
+from dense_lt.engine.writers import (
+    JsonLinesWriter,
+    MetricWriter,
+    StatisticsWriter,
+    TensorBoardWriter,
+)
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
 from dense_lt.utils.errors import ConfigError
@@ -139,18 +144,18 @@ def build_recorder(
 ) -> Recorder:
     """The recorder of this run; it writes in the main process only."""
     writers: list[MetricWriter] = []
+    statistics_writer = None
     if distributed.is_main():
-        writers = [
-            JsonLinesWriter(run.metrics, done=done),
-            TensorBoardWriter(run.tensorboard, done=done),
-        ]
+        writers.append(JsonLinesWriter(run.metrics, done=done))
+        writers.append(TensorBoardWriter(run.tensorboard, done=done))
+        statistics_writer = StatisticsWriter(run.statistics, done=done)
     return Recorder(
         detector,
         categories,
         writers=writers,
         total_steps=total_steps,
         done=done,
-        statistics_file=run.statistics if distributed.is_main() else None,
+        statistics_writer=statistics_writer,
         warn_if_inactive=isinstance(config.model.loss, EqualizedFocalLossConfig),
     )
 

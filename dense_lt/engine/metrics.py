@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from dense_lt.balance.statistics import named_statistics
 from dense_lt.data.categories import GROUPS, RARE, CategoryTable
 from dense_lt.engine.step import StepResult
-from dense_lt.engine.writers import Metrics, MetricWriter, append_statistics
+from dense_lt.engine.writers import Metrics, MetricWriter, StatisticsWriter
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
 from dense_lt.utils.logs import duration
@@ -42,7 +41,7 @@ class Recorder:
         writers: Sequence[MetricWriter],
         total_steps: int,
         done: int = 0,
-        statistics_file: Path | None = None,
+        statistics_writer: StatisticsWriter | None = None,
         warn_if_inactive: bool = False,
     ) -> None:
         """Start recording.
@@ -53,7 +52,7 @@ class Recorder:
             writers: where numbers go; empty in every process but the main one.
             total_steps: optimizer steps of the whole run.
             done: steps that lie behind when this process starts.
-            statistics_file: where gradient sums go at evaluations; None in other processes.
+            statistics_writer: where gradient sums go at evaluations; None in other processes.
             warn_if_inactive: the loss equalizes, so say when it has nothing to do.
         """
         self._detector = detector
@@ -61,7 +60,7 @@ class Recorder:
         self._writers = writers
         self._total_steps = total_steps
         self._done_before = done
-        self._statistics_file = statistics_file
+        self._statistics_writer = statistics_writer
         self._warn_if_inactive = warn_if_inactive
         self._started = time.monotonic()
         self._step_started = self._started
@@ -120,8 +119,8 @@ class Recorder:
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
         _logger.info("evaluation at step %d: %s", step, shown)
         self._write("evaluation", step, {"time": round(time.time(), 3), **values})
-        if self._statistics_file is not None:
-            append_statistics(self._statistics_file, self._detector, step=step)
+        if self._statistics_writer is not None:
+            self._statistics_writer.write(step, self._detector)
         rare = ratios.get(RARE)
         if self._warn_if_inactive and step > self._total_steps / 10:
             warn_if_inactive(rare)

@@ -69,23 +69,27 @@ class TensorBoardWriter:
         self._writer.close()
 
 
-def append_statistics(path: Path, model: nn.Module, *, step: int) -> None:
-    """Add the gradient sums per class of `model` at `step` to the snapshots in `path`.
+class StatisticsWriter:
+    """Gradient sums per class over the run: one snapshot per evaluation."""
 
-    Snapshots of this or a later step, left by a run that was resumed from before them, are dropped.
-    """
-    stored = json.loads(path.read_text(encoding="utf-8"))["snapshots"] if path.is_file() else []
-    snapshot = {
-        name: {
-            "positive": statistics.positive.tolist(),
-            "negative": statistics.negative.tolist(),
-            "ratio": [_finite(value) for value in statistics.ratio().tolist()],
+    def __init__(self, path: Path, *, done: int = 0) -> None:
+        """Go on after optimizer step `done`; snapshots of later steps, if any, are dropped."""
+        stored = json.loads(path.read_text(encoding="utf-8"))["snapshots"] if path.is_file() else []
+        self._path = path
+        self._snapshots = [snapshot for snapshot in stored if snapshot["step"] <= done]
+
+    def write(self, step: int, model: nn.Module) -> None:
+        """Add the sums of every loss in `model` after optimizer step `step`."""
+        statistics = {
+            name: {
+                "positive": own.positive.tolist(),
+                "negative": own.negative.tolist(),
+                "ratio": [_finite(value) for value in own.ratio().tolist()],
+            }
+            for name, own in named_statistics(model).items()
         }
-        for name, statistics in named_statistics(model).items()
-    }
-    snapshots = [own for own in stored if own["step"] < step]
-    snapshots.append({"step": step, "statistics": snapshot})
-    write_atomically(path, json.dumps({"snapshots": snapshots}) + "\n")
+        self._snapshots.append({"step": step, "statistics": statistics})
+        write_atomically(self._path, json.dumps({"snapshots": self._snapshots}) + "\n")
 
 
 def _lines(path: Path) -> list[str]:

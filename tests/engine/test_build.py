@@ -1,0 +1,74 @@
+"""From sections to objects."""
+
+import pytest
+import torch
+
+from dense_lt.config.experiment import (
+    AdamWConfig,
+    CosineScheduleConfig,
+    SgdConfig,
+    StepScheduleConfig,
+    TrainConfig,
+)
+from dense_lt.engine.build import (
+    build_optimizer,
+    build_periods,
+    build_schedule,
+    images_per_process,
+)
+from dense_lt.engine.schedules import CosineSchedule, StepSchedule, Warmup
+from dense_lt.utils.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps_per_epoch", "steps"), [(2, 10.0, 20), (2, 10.3, 21), (0.01, 10.0, 1)]
+)
+def test_epochs_become_whole_steps(epochs, steps_per_epoch, steps):
+    section = TrainConfig(epochs=epochs, log_every=3)
+    periods = build_periods(section, steps_per_epoch)
+    assert (periods.total, periods.log, periods.evaluate) == (steps, 3, None)
+
+
+def test_steps_are_taken_as_they_are():
+    assert build_periods(TrainConfig(steps=7), 100.0).total == 7
+
+
+def test_an_odd_share_of_the_batch_is_refused():
+    section = TrainConfig.model_construct(steps=1, batch_size=6, micro_batches=4)
+    with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images .* give a multiple of 4"):
+        images_per_process(section)
+    assert images_per_process(TrainConfig(steps=1, batch_size=8, micro_batches=4)) == 8
+
+
+def test_sgd_gets_the_scaled_learning_rate(tiny_detector):
+    section = SgdConfig(lr=0.02, base_batch_size=16, momentum=0.8, weight_decay=0.5)
+    optimizer = build_optimizer(section, tiny_detector(), batch_size=8)
+    assert isinstance(optimizer, torch.optim.SGD)
+    for group in optimizer.param_groups:
+        assert group["lr"] == group["initial_lr"] == pytest.approx(0.01)
+        assert group["momentum"] == 0.8
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
+
+
+def test_adamw_gets_its_betas(tiny_detector):
+    section = AdamWConfig(kind="adamw", betas=(0.8, 0.9))
+    optimizer = build_optimizer(section, tiny_detector(), batch_size=16)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
+
+
+def test_a_schedule_in_epochs_becomes_steps():
+    section = StepScheduleConfig(unit="epochs", warmup=0.5, warmup_factor=0.1, milestones=(2, 3))
+    schedule = build_schedule(section, total_steps=400, steps_per_epoch=100.4)
+    assert schedule == StepSchedule(Warmup(50, 0.1), (201, 301), 0.1)
+
+
+def test_cosine_ends_with_the_run():
+    section = CosineScheduleConfig(kind="cosine", warmup=10, warmup_factor=0.1, final_factor=0.2)
+    schedule = build_schedule(section, total_steps=400, steps_per_epoch=100.0)
+    assert schedule == CosineSchedule(Warmup(10, 0.1), 400, 0.2)
+
+
+def test_a_warmup_longer_than_the_run_is_told(caplog):
+    build_schedule(CosineScheduleConfig(kind="cosine"), total_steps=50, steps_per_epoch=1.0)
+    assert "schedule.warmup: 500 steps, but the run has only 50" in caplog.text

@@ -1,0 +1,154 @@
+"""Checkpoints are whole or not there, and hold everything."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dense_lt.engine.checkpoint import (
+    CheckpointWriter,
+    latest_checkpoint,
+    load_checkpoint,
+    restore_model,
+)
+from dense_lt.engine.run_folder import RunFolder
+from dense_lt.utils.errors import DataError
+
+
+@pytest.fixture
+def write(tiny_detector, categories, tmp_path):
+    """Writes checkpoints of one detector below tmp_path, as a run does."""
+    detector = tiny_detector()
+    optimizer = torch.optim.SGD(detector.parameters(), lr=0.1, momentum=0.9)
+    writer = CheckpointWriter(
+        RunFolder(tmp_path).checkpoints,
+        detector,
+        optimizer,
+        batch_size=4,
+        keep=2,
+        categories=categories,
+        config={"name": "x", "train": {"steps": 9}, "milestones": [1, 2]},
+    )
+    writer.detector = detector
+    return writer
+
+
+def _files(tmp_path):
+    return sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+
+
+def test_a_checkpoint_comes_back_whole_without_running_code(write, categories, tmp_path):
+    write.detector.statistics.positive += 3
+    write(7)
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path))
+    assert (checkpoint.step, checkpoint.samples_seen) == (7, 28)
+    assert checkpoint.categories == categories.to_json()
+    assert checkpoint.config == {"name": "x", "train": {"steps": 9}, "milestones": [1, 2]}
+    assert checkpoint.versions["torch"]
+    assert len(checkpoint.random_states) == 1
+    assert checkpoint.optimizer["param_groups"][0]["momentum"] == 0.9
+    for name, tensor in write.detector.state_dict().items():
+        assert torch.equal(checkpoint.model[name], tensor), name
+    assert checkpoint.model["statistics.positive"].tolist() == [3, 3, 3]
+
+
+def test_only_the_newest_checkpoints_stay_and_latest_names_the_last(write, tmp_path):
+    for step in (5, 10, 15):
+        write(step)
+    assert _files(tmp_path) == ["latest", "step_00000010.pt", "step_00000015.pt"]
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step_00000015.pt\n"
+    assert latest_checkpoint(tmp_path).name == "step_00000015.pt"
+
+
+def test_writing_an_earlier_step_again_keeps_it(write, tmp_path):
+    """A run resumed from before a damaged file must not delete what it has just written."""
+    for step in (10, 15, 5):
+        write(step)
+    assert "step_00000005.pt" in _files(tmp_path)
+    assert latest_checkpoint(tmp_path).name == "step_00000005.pt"
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "missing"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(write, tmp_path, caplog, damage):
+    write(5)
+    write(10)
+    path = latest_checkpoint(tmp_path)
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "flipped":  # one bit of a weight
+        at = content.index(write.detector.stem.weight.detach().numpy().tobytes()[:64])
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "torn" else b"")
+    assert latest_checkpoint(tmp_path).name == "step_00000005.pt"
+    assert "step_00000010.pt: missing or damaged" in caplog.text
+
+
+def test_without_any_checkpoint_the_message_names_the_folder(tmp_path):
+    with pytest.raises(DataError, match=r"checkpoints: no checkpoint that can be read; expected"):
+        latest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_an_unreadable_file_names_itself(tmp_path, content):
+    (tmp_path / "step_1.pt").write_bytes(content)
+    with pytest.raises(DataError, match=r"step_1\.pt: cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "step_1.pt")
+
+
+def test_a_missing_file_names_itself(tmp_path):
+    with pytest.raises(DataError, match=r"step_1\.pt: cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "step_1.pt")
+
+
+class _Malicious:
+    def __reduce__(self):
+        return (print, ("code from a checkpoint ran",))
+
+
+@pytest.mark.parametrize("content", [{"weights": torch.ones(2)}, [1, 2], {"model": _Malicious()}])
+def test_other_files_of_torch_are_refused_and_not_run(tmp_path, content, capsys):
+    torch.save(content, tmp_path / "step_1.pt")
+    with pytest.raises(DataError, match="cannot be read as a checkpoint of dense_lt"):
+        load_checkpoint(tmp_path / "step_1.pt")
+    assert "ran" not in capsys.readouterr().out
+
+
+def test_restoring_gives_the_same_weights_and_statistics(write, tiny_detector, tmp_path):
+    write.detector.statistics.negative += 2
+    with torch.no_grad():
+        write.detector.stem.weight.mul_(3)
+    write(1)
+    fresh = tiny_detector()
+    restore_model(fresh, load_checkpoint(latest_checkpoint(tmp_path)))
+    for name, tensor in write.detector.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], tensor), name
+
+
+def test_a_checkpoint_that_does_not_fit_names_the_tensors_and_loads_nothing(
+    write, tiny_detector, tmp_path
+):
+    write(1)
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path))
+    model = dict(checkpoint.model)
+    model["extra.weight"] = model.pop("norm.bias")
+    model["classifier.bias"] = torch.zeros(9)
+    fresh = tiny_detector()
+    before = fresh.stem.weight.clone()
+    with pytest.raises(DataError) as caught:
+        restore_model(fresh, replace(checkpoint, model=model))
+    message = str(caught.value)
+    assert "classifier.bias has shape (9,), the model (3,)" in message
+    assert "missing norm.bias; unknown extra.weight" in message
+    assert "Build the model from the config of that run" in message
+    assert torch.equal(fresh.stem.weight, before)
+
+
+def test_another_format_says_which_version_wrote_it(write, tmp_path):
+    write(1)
+    path = latest_checkpoint(tmp_path)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "format": 99}, path)
+    with pytest.raises(DataError, match=r"checkpoint format 99, this version reads 1"):
+        load_checkpoint(path)

@@ -1,0 +1,145 @@
+"""What the log says of training."""
+
+import logging
+import re
+
+import pytest
+import torch
+
+from dense_lt.engine.metrics import Recorder, ratio_by_group, training_line, warn_if_inactive
+from dense_lt.engine.step import StepResult
+
+
+class _Kept:
+    """A writer that keeps what it is given."""
+
+    def __init__(self):
+        self.records = []
+        self.closed = False
+
+    def write(self, kind, step, values):
+        self.records.append((kind, step, dict(values)))
+
+    def close(self):
+        self.closed = True
+
+
+def _result(classification, box, norm, *, lr=0.1, images=4):
+    losses = {"classification": torch.tensor(classification), "box": torch.tensor(box)}
+    return StepResult(losses, torch.tensor(norm), lr, images)
+
+
+@pytest.fixture
+def recorder(tiny_detector, categories):
+    kept = _Kept()
+    recorder = Recorder(tiny_detector(), categories, writers=[kept], total_steps=100)
+    recorder.kept = kept
+    return recorder
+
+
+def _take(recorder, *results):
+    for result in results:
+        with recorder.waiting_for_data():
+            pass
+        recorder.note(result)
+
+
+def test_a_line_holds_means_since_the_line_before(recorder):
+    _take(recorder, _result(1.0, 0.5, 8.0), _result(3.0, 1.5, 4.0, lr=0.2))
+    recorder.log(2)
+    _take(recorder, _result(7.0, 1.0, 1.0))
+    recorder.log(3)
+    (kind, step, first), (_, _, second) = recorder.kept.records
+    assert (kind, step) == ("train", 2)
+    assert (first["loss/classification"], first["loss/box"], first["loss"]) == (2.0, 1.0, 3.0)
+    assert (first["gradient_norm"], first["lr"]) == (6.0, 0.2)
+    assert (second["loss"], second["gradient_norm"]) == (8.0, 1.0)
+    wanted = {"time", "images_per_second", "data_wait", "memory_mb", "eta", "total_steps"}
+    assert wanted <= first.keys()
+    assert first["memory_mb"] > 10
+
+
+def test_losses_stay_where_they_are_until_a_line_is_due(recorder):
+    """A tensor on the meta device cannot be read: noting it must not try to."""
+    meta = torch.empty((), device="meta")
+    _take(
+        recorder, StepResult({"box": meta}, meta, 0.1, 4), StepResult({"box": meta}, meta, 0.1, 4)
+    )
+
+
+def test_the_line_shows_everything_and_the_time_left(recorder, caplog):
+    caplog.set_level(logging.INFO)
+    _take(recorder, _result(1.0, 0.5, 8.0))
+    recorder.log(5)
+    pattern = (
+        r"step   5/100  loss 1\.5000  classification 1\.0000  box 0\.5000  lr 1\.00e-01  "
+        r"gradient 8  \S+ images/s  data \d\.\d{3} s  \d+ MB  left \d+:\d\d:\d\d"
+    )
+    assert re.search(pattern, caplog.text)
+
+
+def test_lines_of_all_steps_have_the_same_columns():
+    values = dict.fromkeys(
+        ("loss", "lr", "gradient_norm", "images_per_second", "data_wait", "memory_mb", "eta"), 1.0
+    )
+    first, last = (training_line(step, {**values, "total_steps": 1200}) for step in (1, 1200))
+    assert first.index("loss") == last.index("loss")
+
+
+def test_ratio_by_group_is_the_mean_of_clamped_ratios(categories):
+    """Labels: frequent, common, rare. Unseen (inf) and above 1 count as 1."""
+    ratio = torch.tensor([3.0, 0.25, torch.inf])
+    assert ratio_by_group(ratio, categories) == {"rare": 1.0, "common": 0.25, "frequent": 1.0}
+
+
+def test_a_group_without_classes_has_no_ratio(categories):
+    fields = {field: tuple(values[:2]) for field, values in categories.to_json().items()}
+    assert ratio_by_group(torch.tensor([0.5, 0.5]), type(categories)(**fields))["rare"] is None
+
+
+def test_an_evaluation_is_recorded_with_the_gradient_ratio_of_each_group(recorder, caplog):
+    caplog.set_level(logging.INFO)
+    recorder._detector.statistics.positive.fill_(1.0)
+    recorder._detector.statistics.negative.copy_(torch.tensor([1.0, 2.0, 4.0]))
+    recorder.evaluated(50, {"AP": 0.125, "APr": None})
+    ((kind, step, values),) = recorder.kept.records
+    assert (kind, step) == ("evaluation", 50)
+    assert values.pop("time") > 0
+    assert values == {
+        "AP": 0.125,
+        "APr": None,
+        "gradient_ratio/frequent": 1.0,
+        "gradient_ratio/common": 0.5,
+        "gradient_ratio/rare": 0.25,
+    }
+    assert "evaluation at step 50: AP 0.1250, APr n/a, gradient_ratio/rare 0.2500" in caplog.text
+
+
+@pytest.mark.parametrize("ratio", [None, 0.2, 0.95])
+def test_no_warning_while_equalized_focal_loss_has_something_to_do(ratio, caplog):
+    warn_if_inactive(ratio)
+    assert not caplog.text
+
+
+def test_inactive_equalized_focal_loss_is_told_with_what_to_change(caplog):
+    warn_if_inactive(0.97)
+    assert "EFL is inactive: mean gradient ratio of rare classes above 0.95" in caplog.text
+    assert "Raise model.head.prior_probability" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("warn", "step", "warned"), [(True, 11, True), (True, 10, False), (False, 11, False)]
+)
+def test_the_warning_comes_after_a_tenth_of_the_run_and_only_for_equalized_losses(
+    tiny_detector, categories, caplog, warn, step, warned
+):
+    recorder = Recorder(
+        tiny_detector(), categories, writers=[], total_steps=100, warn_if_inactive=warn
+    )
+    recorder.evaluated(step, {})  # nothing seen yet: every ratio counts as 1
+    assert ("EFL is inactive" in caplog.text) == warned
+
+
+def test_closing_closes_every_writer(recorder):
+    recorder.close()
+    assert recorder.kept.closed

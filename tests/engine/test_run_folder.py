@@ -1,0 +1,61 @@
+"""A run never writes over another one by accident."""
+
+import json
+
+import pytest
+
+from dense_lt.engine.run_folder import (
+    RunFolder,
+    check_free,
+    clear,
+    write_atomically,
+    write_environment,
+)
+from dense_lt.utils.errors import ConfigError
+
+
+def test_a_fresh_folder_is_free_also_with_files_of_others(tmp_path):
+    (tmp_path / "notes.md").write_text("mine")
+    check_free(RunFolder(tmp_path), resume=False, overwrite=False)
+    check_free(RunFolder(tmp_path / "new"), resume=False, overwrite=False)
+
+
+def test_a_folder_with_a_run_asks_for_resume_or_overwrite(tmp_path):
+    run = RunFolder(tmp_path)
+    run.config.write_text("name: x")
+    with pytest.raises(ConfigError, match=r"config\.yaml\)\. Add --resume .*, --overwrite"):
+        check_free(run, resume=False, overwrite=False)
+    check_free(run, resume=True, overwrite=False)
+    check_free(run, resume=False, overwrite=True)
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="exclude each other"):
+        check_free(RunFolder(tmp_path), resume=True, overwrite=True)
+
+
+def test_clearing_leaves_what_a_run_did_not_write(tmp_path):
+    run = RunFolder(tmp_path)
+    (tmp_path / "notes.md").write_text("mine")
+    run.metrics.write_text("{}")
+    run.checkpoints.mkdir()
+    (run.checkpoints / "latest").write_text("x")
+    clear(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
+    clear(RunFolder(tmp_path / "not there"))
+
+
+def test_atomic_writing_replaces_and_leaves_nothing_behind(tmp_path):
+    for text in ("first", "second"):
+        write_atomically(tmp_path / "file", text)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "second")]
+
+
+def test_the_environment_of_the_start_stays_and_resumptions_are_added(tmp_path):
+    run = RunFolder(tmp_path)
+    write_environment(run, {"command": "train a"}, step=0)
+    write_environment(run, {"command": "train a --resume"}, step=10)
+    write_environment(run, {"command": "train a --resume"}, step=30)
+    stored = json.loads(run.environment.read_text())
+    assert stored["command"] == "train a"
+    assert [entry["step"] for entry in stored["resumed"]] == [10, 30]
