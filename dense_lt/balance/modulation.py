@@ -1,0 +1,104 @@
+"""What does a class's ratio of positive to negative gradient do to its loss?
+
+Each policy is a pure function from the ratio (C,) of `GradientStatistics` to three vectors (C,). A
+ratio of inf means that nothing was seen yet and leaves the class as the plain loss has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dense_lt.ops.sigmoid_loss.arguments import Modulation
+
+
+class Modulator(Protocol):
+    """A policy."""
+
+    def __call__(self, ratio: Tensor) -> Modulation:
+        """`ratio` (C,) in [0, inf] -> exponent and weights of every class, (C,) float32 each."""
+        ...
+
+
+@dataclass(frozen=True)
+class ConstantFocal:
+    """The same for all classes: focal loss; `gamma` 0 and `alpha` below 0 are cross-entropy.
+
+    Source: Lin et al. 2017, Focal loss for dense object detection.
+    """
+
+    alpha: float = 0.25
+    """Weight of positives, negatives get 1 - alpha; below 0 both get 1."""
+
+    gamma: float = 2.0
+    """Focusing exponent."""
+
+    def __call__(self, ratio: Tensor) -> Modulation:
+        """Reads the number of classes off `ratio`, nothing else."""
+        return _focal(torch.full_like(ratio, self.gamma), torch.ones_like(ratio), self.alpha)
+
+
+@dataclass(frozen=True)
+class EqualizedFocal:
+    """Exponent gamma + scale (1 - r) and weight exponent / gamma, with r the ratio up to 1.
+
+    Without positive gradient the exponent is gamma + scale, with as much as negative it is gamma
+    and the loss is the focal loss. The weight holds for positives and negatives.
+
+    Source: Li et al. 2022, Equalized focal loss for dense long-tailed object detection.
+    """
+
+    alpha: float = 0.25
+    """Weight of positives, negatives get 1 - alpha; below 0 both get 1 (the quality form)."""
+
+    gamma: float = 2.0
+    """Focusing exponent of a balanced class, above 0."""
+
+    scale: float = 8.0
+    """Exponent added for a class that receives no positive gradient."""
+
+    def __call__(self, ratio: Tensor) -> Modulation:
+        """See the class."""
+        gamma = self.gamma + self.scale * (1 - ratio.clamp(0, 1))
+        return _focal(gamma, gamma / self.gamma, self.alpha)
+
+
+@dataclass(frozen=True)
+class EqualizationV2:
+    """Cross-entropy with negatives weighted down and positives up while the ratio is low.
+
+    Negatives weigh f(ratio) = sigmoid(gamma (ratio - mu)), positives 1 + alpha (1 - f); the ratio
+    is not clamped, and a class of which nothing was seen gets 1 and 1.
+
+    Source: Tan et al. 2021, Equalization loss v2; the published code starts at a ratio of 100,
+    which gives the same weights as inf.
+    """
+
+    gamma: float = 12.0
+    """Steepness of the map."""
+
+    mu: float = 0.8
+    """Ratio at which negatives weigh one half."""
+
+    alpha: float = 4.0
+    """What the weight of positives gains at ratio 0."""
+
+    def __call__(self, ratio: Tensor) -> Modulation:
+        """See the class."""
+        negative = torch.sigmoid(self.gamma * (ratio - self.mu))
+        return Modulation(torch.zeros_like(ratio), 1 + self.alpha * (1 - negative), negative)
+
+
+def with_unmodulated_column(modulation: Modulation) -> Modulation:
+    """`modulation` of C classes -> of C + 1, the last with plain cross-entropy."""
+    columns = zip(modulation, (0.0, 1.0, 1.0), strict=True)
+    return Modulation(*(torch.cat([v, v.new_tensor([last])]) for v, last in columns))
+
+
+def _focal(gamma: Tensor, weight: Tensor, alpha: float) -> Modulation:
+    if alpha < 0:
+        return Modulation(gamma, weight, weight)
+    return Modulation(gamma, alpha * weight, (1 - alpha) * weight)

@@ -1,0 +1,183 @@
+"""What do wrong class scores cost, and how does that cost watch and rebalance itself?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dense_lt.balance.modulation import Modulator, with_unmodulated_column
+from dense_lt.balance.statistics import GradientStatistics
+from dense_lt.ops.matching import BACKGROUND
+from dense_lt.ops.sigmoid_loss.arguments import Matrices, Modulation, as_tuple
+from dense_lt.ops.sigmoid_loss.function import BackendName, LossSums, modulated_sigmoid_loss
+
+
+class ClassificationLoss(Protocol):
+    """Knows how many logits an entry needs, what they cost, and what they mean."""
+
+    num_classes: int
+    num_logits: int
+    """K: C, or C + 1 with a logit for "no object"."""
+
+    needs_quality: bool
+    """Whether positives want the IoU of their box as target."""
+
+    def __call__(
+        self,
+        logits: Matrices,
+        labels: Matrices,
+        normalizer: Tensor,
+        *,
+        quality: Matrices | None = None,
+    ) -> Tensor:
+        """Weighted scalar loss, divided by `normalizer` ().
+
+        Args:
+            logits: (N, K), or one matrix per pyramid level.
+            labels: (N,) int64 in [0, C), or BACKGROUND, or IGNORE, for each matrix.
+            normalizer: number of positives over all processes / number of processes, at least 1.
+            quality: (N,) IoU of each row's box with its object, for each matrix.
+        """
+        ...
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """`logits` (..., K) -> (..., C) probabilities, float32."""
+        ...
+
+
+class SigmoidLoss(nn.Module):
+    """A loss of the sigmoid family; which one, its `modulator` says.
+
+    Every call in which a gradient is wanted notes the gradient of each class in `statistics`; the
+    modulation of a call depends on what was committed before it. Keep the loss outside activation
+    checkpointing, which would note twice.
+
+    Args:
+        modulator: the policy.
+        statistics: tracker of the C classes.
+        weight: factor of the loss.
+        needs_quality: positives have their box's IoU as target instead of 1.
+        objectness: one logit more, whose target is 1 for background. It is never modulated, has no
+            statistics, and its complement multiplies the scores (Tan et al. 2021).
+        note_scaled: note gradients after the factor weight / normaliser, as EFL does, or before
+            it, as EQL v2 does.
+        backend: see `modulated_sigmoid_loss`.
+    """
+
+    def __init__(
+        self,
+        modulator: Modulator,
+        statistics: GradientStatistics,
+        *,
+        weight: float = 1.0,
+        needs_quality: bool = False,
+        objectness: bool = False,
+        note_scaled: bool = True,
+        backend: BackendName = "auto",
+    ) -> None:
+        super().__init__()
+        self.modulator = modulator
+        self.statistics = statistics
+        self.weight = weight
+        self.needs_quality = needs_quality
+        self.objectness = objectness
+        self.note_scaled = note_scaled
+        self.backend: BackendName = backend
+        self.num_classes = statistics.num_classes
+        self.num_logits = self.num_classes + int(objectness)
+
+    def forward(
+        self,
+        logits: Matrices,
+        labels: Matrices,
+        normalizer: Tensor,
+        *,
+        quality: Matrices | None = None,
+        class_mask: Tensor | None = None,
+        overwrite_logits: bool = False,
+    ) -> Tensor:
+        """See `ClassificationLoss.__call__`.
+
+        Args:
+            logits: (N, K), or one matrix per pyramid level; their rows lie image after image.
+            labels: (N,) for each matrix.
+            normalizer: ().
+            quality: (N,) for each matrix; needed if `needs_quality`.
+            class_mask: (B, C) bool, whether a class can be a negative in an image, for data in
+                which not every class was looked for everywhere (federated annotation).
+            overwrite_logits: the gradient may take the logits' memory; see
+                `modulated_sigmoid_loss`.
+        """
+        matrices, scale = as_tuple(logits), self.weight / normalizer
+        modulation = self.modulation()
+        groups = None
+        if class_mask is not None:
+            modulation = self._masked(modulation, class_mask)
+            groups = [_image_of_row(matrix, len(class_mask)) for matrix in matrices]
+        sums = modulated_sigmoid_loss(
+            matrices,
+            self._targets(labels),
+            **modulation._asdict(),
+            scale=scale,
+            quality=self._quality(quality),
+            groups=groups,
+            overwrite_logits=overwrite_logits,
+            backend=self.backend,
+        )
+        if torch.is_grad_enabled() and any(matrix.requires_grad for matrix in matrices):
+            self._note(sums, scale)
+        return sums.loss
+
+    def modulation(self) -> Modulation:
+        """Exponent and weights of the K logits in the current optimizer step."""
+        modulation = self.modulator(self.statistics.ratio())
+        return with_unmodulated_column(modulation) if self.objectness else modulation
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """`logits` (..., K) -> (..., C) probabilities, float32."""
+        scores = logits.float().sigmoid()
+        return scores[..., :-1] * (1 - scores[..., -1:]) if self.objectness else scores
+
+    def summary(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
+        """Means over groups of classes, for the log: `ratio/GROUP`, `gamma/GROUP`, ...
+
+        Ratios count up to 1, which is also what a class gets of which nothing was seen. Groups
+        without classes are left out. Waits for the device.
+        """
+        columns = {"ratio": self.statistics.ratio().clamp(max=1), **self.modulation()._asdict()}
+        return {
+            f"{name}/{group}": float(values[list(labels)].mean())
+            for name, values in columns.items()
+            for group, labels in groups.items()
+            if len(labels)
+        }
+
+    def _targets(self, labels: Matrices) -> tuple[Tensor, ...]:
+        """Background is the class of the objectness logit, where there is one."""
+        if not self.objectness:
+            return as_tuple(labels)
+        return tuple(torch.where(t == BACKGROUND, self.num_classes, t) for t in as_tuple(labels))
+
+    def _quality(self, quality: Matrices | None) -> Matrices | None:
+        if self.needs_quality and quality is None:
+            raise ValueError("this loss needs `quality`, the IoU of each positive's box")
+        return quality if self.needs_quality else None
+
+    def _masked(self, modulation: Modulation, class_mask: Tensor) -> Modulation:
+        if self.objectness:
+            class_mask = torch.cat([class_mask, class_mask.new_ones(len(class_mask), 1)], dim=1)
+        return modulation._replace(negative_weight=modulation.negative_weight * class_mask)
+
+    def _note(self, sums: LossSums, scale: Tensor) -> None:
+        classes = slice(self.num_classes)
+        weight = scale if self.note_scaled else 1.0
+        self.statistics.note(sums.positive[classes], sums.negative[classes], weight=weight)
+
+
+def _image_of_row(logits: Tensor, num_images: int) -> Tensor:
+    """(N,) index of the image of each row of `logits` (N, K)."""
+    images = torch.arange(num_images, device=logits.device)
+    return images.repeat_interleave(len(logits) // num_images)

@@ -1,0 +1,158 @@
+"""What goes into and comes out of every backend of the sigmoid loss family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from dense_lt.ops.matching import IGNORE
+
+
+class Modulation(NamedTuple):
+    """How the loss of every class is shaped; float32, constants for the derivative."""
+
+    gamma: Tensor  # (C,) focusing exponent, >= 0; 0 is plain binary cross-entropy
+    positive_weight: Tensor  # (C,)
+    negative_weight: Tensor  # (C,), or (G, C) with the row chosen by `Rows.groups`
+
+    def to(self, dtype: torch.dtype) -> Modulation:
+        """The same three tensors in `dtype`."""
+        return Modulation(*(values.to(dtype) for values in self))
+
+
+class Rows(NamedTuple):
+    """What is known of the N rows of one matrix of logits."""
+
+    labels: Tensor  # (N,) int64: [0, C), BACKGROUND or IGNORE
+    quality: Tensor | None = None  # (N,) IoU target in [0, 1], read where a label is a class
+    groups: Tensor | None = None  # (N,) int64: the row of a (G, C) negative weight that counts
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Rows `start` to `stop` (views)."""
+        return Rows(*(None if part is None else part[start:stop] for part in self))  # type: ignore[arg-type]
+
+
+class Totals(NamedTuple):
+    """Sums that the backends add to, unscaled, float64, on the device of the logits."""
+
+    loss: Tensor  # ()
+    positive: Tensor  # (C,) sum of |dl/dlogit| over positive entries
+    negative: Tensor  # (C,) sum of |dl/dlogit| over negative entries
+
+    @classmethod
+    def zeros(cls, num_classes: int, device: torch.device) -> Totals:
+        """Nothing summed yet."""
+        sums = torch.zeros(2 * num_classes + 1, dtype=torch.float64, device=device)
+        return cls(sums[-1], sums[:num_classes], sums[num_classes:-1])
+
+
+class Backend(Protocol):
+    """One pass over a matrix of logits."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        rows: Rows,
+        modulation: Modulation,
+        totals: Totals,
+        *,
+        scale: Tensor,
+        gradient: Tensor | None,
+    ) -> None:
+        """Add the sums of `logits` (N, C) to `totals` and write its gradient.
+
+        Args:
+            logits: (N, C), contiguous.
+            rows: labels, and quality targets and groups where there are any, of the N rows.
+            modulation: on the device of the logits.
+            totals: added to, without `scale`.
+            scale: () float32, factor of the gradient.
+            gradient: (N, C) in the dtype of the logits, written: d(scale * loss)/dlogits. May be
+                the memory of `logits`; None when no gradient is wanted.
+        """
+        ...
+
+
+Matrices = Tensor | Sequence[Tensor]
+"""One tensor, or one per pyramid level."""
+
+
+def as_tuple(tensors: Matrices) -> tuple[Tensor, ...]:
+    """A single tensor as a tuple of one."""
+    return (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+
+
+def rows_of(
+    labels: Matrices, quality: Matrices | None, groups: Matrices | None
+) -> tuple[Rows, ...]:
+    """What is known of the rows of each matrix."""
+    columns = [as_tuple(labels)]
+    for values in (quality, groups):
+        columns.append((None,) * len(columns[0]) if values is None else as_tuple(values))  # type: ignore[arg-type]
+    return tuple(Rows(*parts) for parts in zip(*columns, strict=True))
+
+
+def scale_tensor(scale: Tensor | float, logits: Tensor) -> Tensor:
+    """`scale` as a constant () in the dtype of the maths, on the device of `logits`."""
+    return torch.as_tensor(scale, dtype=compute_dtype(logits), device=logits.device).detach()
+
+
+def check_arguments(logits: Sequence[Tensor], rows: Sequence[Rows], modulation: Modulation) -> None:
+    """Refuse what the backends cannot compute.
+
+    Raises:
+        TypeError: float16 or integer logits.
+        ValueError: shapes that do not fit together.
+    """
+    num_classes = len(modulation.gamma)
+    if len(logits) != len(rows):
+        raise ValueError(f"sigmoid loss: {len(logits)} matrices of logits, {len(rows)} of labels")
+    for matrix, own in zip(logits, rows, strict=True):
+        check_dtype(matrix)
+        if matrix.dim() != 2 or matrix.shape[1] != num_classes:
+            raise ValueError(
+                f"sigmoid loss: logits are {tuple(matrix.shape)} but `gamma` has {num_classes} "
+                f"classes; logits must be (N, {num_classes})"
+            )
+        check_rows(own, len(matrix), modulation)
+
+
+def check_dtype(values: Tensor) -> None:
+    """Raises TypeError where the range or the kind of numbers does not do."""
+    if values.dtype == torch.float16:
+        raise TypeError(
+            "sigmoid loss: logits are float16, in which the gradient of nearly every easy negative "
+            "is 0; use bfloat16 or float32 (autocast with dtype=torch.bfloat16)"
+        )
+    if values.dtype not in (torch.float32, torch.bfloat16, torch.float64):
+        raise TypeError(
+            f"sigmoid loss: logits are {values.dtype}; use float32, bfloat16 or float64"
+        )
+
+
+def check_rows(rows: Rows, num_rows: int, modulation: Modulation) -> None:
+    """Raises ValueError where labels, quality, groups and weights do not fit together."""
+    for name, column in rows._asdict().items():
+        if column is not None and column.shape != (num_rows,):
+            raise ValueError(
+                f"sigmoid loss: `{name}` has shape {tuple(column.shape)} for {num_rows} rows of "
+                f"logits; it must be ({num_rows},)"
+            )
+    if (rows.groups is None) != (modulation.negative_weight.dim() == 1):
+        raise ValueError(
+            "sigmoid loss: a `negative_weight` of shape (G, C) and `groups` go together; it has "
+            f"shape {tuple(modulation.negative_weight.shape)} and groups are "
+            f"{'missing' if rows.groups is None else 'given'}"
+        )
+    if not rows.labels.is_cuda and num_rows:  # on CUDA this would wait for the device
+        lowest, highest = (int(end) for end in rows.labels.aminmax())
+        fits = IGNORE <= lowest <= highest < len(modulation.gamma)
+        assert fits, f"labels span [{lowest}, {highest}], classes [0, {len(modulation.gamma)})"
+
+
+def compute_dtype(logits: Tensor) -> torch.dtype:
+    """float64 stays; everything else is computed in float32."""
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
