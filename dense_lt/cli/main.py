@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from dense_lt.utils.errors import ConfigError, DataError
+from dense_lt.utils.installation import explain_broken_installation
 
 COMMANDS = {
     "train": "train",
@@ -46,8 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's output
-        return USER_ERROR
+        return _fail(str(error), USER_ERROR)
     except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return TRAINING_FAILED
+        return _fail(str(error), TRAINING_FAILED)
+    except (ImportError, RuntimeError, ValueError) as error:
+        explanation = explain_broken_installation(error)
+        if explanation is None:
+            raise
+        return _fail(explanation, USER_ERROR)
+    except BrokenPipeError:  # the reader of our output has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - the command's output
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Training runs side by side, each in its own process, with one progress bar each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dense_lt.utils.errors import DataError
+
+POLL_SECONDS = 0.5
+LINES_SHOWN = 15
+"""Lines of a failed run's output that its error repeats."""
+
+
+@dataclass
+class TrainingJob:
+    """One run: `dense-lt train CONFIG overrides`."""
+
+    config: Path
+    overrides: tuple[str, ...]
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    step: int = 0
+    total_steps: int = 0
+    _read: int = field(default=0, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has been trained and evaluated before."""
+        return (self.folder / "evaluation" / "results.json").is_file()
+
+    @property
+    def output(self) -> Path:
+        """What the process prints."""
+        return self.folder.parent / f"{self.folder.name}.console.txt"
+
+    def start(self) -> None:
+        """Start, or continue an interrupted run, with one thread of its own."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "dense_lt.cli.main", "train", str(self.config)]
+        command += list(self.overrides)
+        if (self.folder / "config.yaml").is_file():
+            command.append("--resume")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+
+    def look(self) -> None:
+        """Read how far the run is from what it has written since the last look."""
+        metrics = self.folder / "metrics.jsonl"
+        if not metrics.is_file():
+            return
+        with metrics.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        complete = new[: new.rfind(b"\n") + 1]
+        self._read += len(complete)
+        for line in complete.splitlines():
+            record = json.loads(line)
+            self.step = record["step"]
+            self.total_steps = int(record.get("total_steps", self.total_steps))
+
+
+def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> None:
+    """Run all jobs that are not finished, `at_once` at a time; stop them all on an interrupt.
+
+    Raises:
+        DataError: a run failed; the message ends with the last lines it printed.
+    """
+    waiting = [job for job in jobs if not job.finished]
+    running: list[TrainingJob] = []
+    with tqdm(
+        total=len(jobs), initial=len(jobs) - len(waiting), desc="runs", unit="run"
+    ) as all_runs:
+        bars: dict[str, tqdm] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    job = waiting.pop(0)
+                    job.start()
+                    running.append(job)
+                    bars[job.folder.name] = tqdm(
+                        desc=job.folder.name, unit="step", leave=False, mininterval=1.0
+                    )
+                time.sleep(POLL_SECONDS)
+                for job in list(running):
+                    _update(job, bars[job.folder.name])
+                    if _ended(job):
+                        running.remove(job)
+                        bars.pop(job.folder.name).close()
+                        all_runs.update()
+        finally:
+            for bar in bars.values():
+                bar.close()
+            _stop(running)
+
+
+def _update(job: TrainingJob, bar: tqdm) -> None:
+    job.look()
+    if job.total_steps and bar.total != job.total_steps:
+        bar.reset(total=job.total_steps)
+    bar.update(job.step - bar.n)
+    if job.total_steps and job.step == job.total_steps:
+        bar.set_postfix_str("evaluating")
+
+
+def _ended(job: TrainingJob) -> bool:
+    assert job.process is not None
+    status = job.process.poll()
+    if status is None:
+        return False
+    if status != 0 or not job.finished:
+        lines = job.output.read_text(encoding="utf-8", errors="replace").splitlines()
+        tail = "\n  ".join(lines[-LINES_SHOWN:])
+        raise DataError(f"{job.folder}: the run ended with status {status}; it printed\n  {tail}")
+    return True
+
+
+def _stop(jobs: Sequence[TrainingJob]) -> None:
+    """Let the processes write a checkpoint and end."""
+    for job in jobs:
+        if job.process is not None and job.process.poll() is None:
+            job.process.send_signal(signal.SIGTERM)
+    for job in jobs:
+        if job.process is not None:
+            job.process.wait()
