@@ -1,4 +1,4 @@
-"""`dense-lt demo`: draw the data, train focal and Equalized Focal Loss, compare them on one page."""
+"""`dense-lt demo`: draw data, train with focal and Equalized Focal Loss, compare on one page."""
 
 from __future__ import annotations
 
