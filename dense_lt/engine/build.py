@@ -20,8 +20,9 @@ from dense_lt.config.experiment import (
     StepScheduleConfig,
     TrainConfig,
 )
-from dense_lt.config.losses import EqualizedFocalLossConfig
+from dense_lt.config.losses import EqualizedFocalLossConfig, EqualizedQualityFocalLossConfig
 from dense_lt.data.categories import CategoryTable
+from dense_lt.engine.checkpoint import CheckpointWriter
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.metrics import Recorder
 from dense_lt.engine.optimizers import parameter_groups, scaled_learning_rate
@@ -139,7 +140,7 @@ def build_recorder(
     categories: CategoryTable,
     *,
     run: RunFolder,
-    total_steps: int,
+    periods: Periods,
     done: int,
 ) -> Recorder:
     """The recorder of this run; it writes in the main process only."""
@@ -153,10 +154,32 @@ def build_recorder(
         detector,
         categories,
         writers=writers,
-        total_steps=total_steps,
+        total_steps=periods.total,
         done=done,
         statistics_writer=statistics_writer,
-        warn_if_inactive=isinstance(config.model.loss, EqualizedFocalLossConfig),
+        warn_if_inactive=isinstance(
+            config.model.loss, EqualizedFocalLossConfig | EqualizedQualityFocalLossConfig
+        ),
+    )
+
+
+def build_checkpoint_writer(
+    config: ExperimentConfig,
+    detector: Detector,
+    optimizer: Optimizer,
+    categories: CategoryTable,
+    *,
+    run: RunFolder,
+) -> CheckpointWriter:
+    """What saves this run; every process calls it."""
+    return CheckpointWriter(
+        run.checkpoints,
+        detector,
+        optimizer,
+        batch_size=config.train.batch_size,
+        keep=config.train.keep_checkpoints,
+        categories=categories,
+        config=resolved(config),
     )
 
 

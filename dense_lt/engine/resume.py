@@ -22,6 +22,7 @@ MAY_CHANGE = (
     "threads",
     "evaluation",
     "data.workers",
+    "data.cache_images_mb",
     "data.dataset.root",
     "data.dataset.folder",
     "train.steps",

@@ -89,7 +89,7 @@ class TrainingStep:
         """
         lr = set_learning_rate(self.optimizer, self._schedule(step - 1))
         batch = batch.to(self.device)
-        losses = self._backward(batch)
+        losses = self.backward(batch)
         norm = get_total_norm(p.grad for p in self.detector.parameters() if p.grad is not None)
         finite = norm.isfinite() & _total(losses).isfinite()
         failures = distributed.sum_over_processes(1.0 - finite.float())
@@ -105,8 +105,8 @@ class TrainingStep:
         commit_all(self.detector)
         return StepResult(losses, norm, lr, len(batch.infos))
 
-    def _backward(self, batch: Batch) -> Losses:
-        """Leave the gradient of the whole batch in the parameters; return the losses, detached."""
+    def backward(self, batch: Batch) -> Losses:
+        """Leave the gradient of `batch`, on the device, in the parameters; losses, detached."""
         pieces = split_batch(batch, self._micro_batches)
         # Every piece is divided by the positives of the whole step, so that their sum is the loss
         # of the undivided batch. (Losses that divide by something only the forward pass knows,

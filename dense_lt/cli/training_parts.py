@@ -1,0 +1,57 @@
+"""Everything a training run consists of, put together from its configuration."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.optim import Optimizer
+
+from dense_lt.config.experiment import ExperimentConfig
+from dense_lt.data.build import DataSplits, build_datasets, steps_per_epoch
+from dense_lt.engine.build import build_optimizer, build_periods, build_schedule
+from dense_lt.engine.loop import Periods
+from dense_lt.engine.schedules import Schedule
+from dense_lt.models.build import build_detector
+from dense_lt.models.detector import Detector
+from dense_lt.utils.seeding import make_deterministic, seed_everything
+
+
+class TrainingParts(NamedTuple):
+    """What is trained, on what, how, and for how long."""
+
+    device: torch.device
+    data: DataSplits
+    detector: Detector  # on `device`
+    optimizer: Optimizer
+    schedule: Schedule
+    periods: Periods
+    steps_per_epoch: float
+
+
+def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts:
+    """Seed, read the data, build the rest; equal in every process.
+
+    Raises:
+        ConfigError, DataError: a setting does not fit the data, or a file cannot be used.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    make_deterministic()
+    data = build_datasets(config.data, seed=config.seed)
+    assert data.train is not None, "both splits are built"
+    seed_everything(config.seed)
+    detector = build_detector(config.model, len(data.categories))
+    layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    detector = detector.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
+    periods = build_periods(config.train, epoch)
+    return TrainingParts(
+        device=device,
+        data=data,
+        detector=detector,
+        optimizer=build_optimizer(config.optimizer, detector, batch_size=config.train.batch_size),
+        schedule=build_schedule(config.schedule, total_steps=periods.total, steps_per_epoch=epoch),
+        periods=periods,
+        steps_per_epoch=epoch,
+    )

@@ -1,0 +1,195 @@
+"""A training run: put the parts together, take up a checkpoint, fit, say how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import torch
+import yaml
+
+from dense_lt.cli.describe import describe
+from dense_lt.cli.training_parts import TrainingParts, build_parts
+from dense_lt.config.experiment import ExperimentConfig
+from dense_lt.config.load import save_config
+from dense_lt.data.build import annotation_files, build_train_loader, build_val_loader
+from dense_lt.data.loading import BatchLoader
+from dense_lt.engine.build import (
+    build_checkpoint_writer,
+    build_recorder,
+    build_step,
+    images_per_process,
+    resolved,
+)
+from dense_lt.engine.checkpoint import Checkpoint, restore_model
+from dense_lt.engine.loop import fit
+from dense_lt.engine.resume import (
+    check_categories,
+    check_config,
+    find_checkpoint,
+    own_random_states,
+)
+from dense_lt.engine.run_folder import RunFolder, check_free, clear, write_environment
+from dense_lt.engine.step import TrainingStep
+from dense_lt.engine.writers import Metrics
+from dense_lt.evaluation.build import build_evaluator
+from dense_lt.evaluation.evaluator import RunFacts
+from dense_lt.utils import distributed
+from dense_lt.utils.environment import command, git_commit, versions
+from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.logs import log_to_file
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overwrite: bool) -> int:
+    """Train and evaluate; returns the exit status.
+
+    Raises:
+        ConfigError, DataError: the run cannot start, or not go on, like this.
+        FloatingPointError: the loss is not finite any more.
+    """
+    run = RunFolder(config.run_folder)
+    check_free(run, resume=resume, overwrite=overwrite)
+    checkpoint = find_checkpoint(run) if resume else None
+    if checkpoint:
+        check_config(checkpoint, resolved(config))
+    parts = build_parts(config, device)
+    if checkpoint:
+        _restore(parts, checkpoint)
+    done = checkpoint.step if checkpoint else 0
+    if distributed.is_main():
+        _start_folder(run, config, parts, done=done)
+    distributed.barrier()
+    logger.info("%s, from step %d on\n%s", config.name, done, describe(config, parts))
+    recorder = build_recorder(
+        config, parts.detector, parts.data.categories, run=run, periods=parts.periods, done=done
+    )
+    stopped = fit(
+        _build_step(config, parts, run),
+        _batches(config, parts, start=done * config.train.batch_size),
+        done=done,
+        periods=parts.periods,
+        recorder=recorder,
+        save=build_checkpoint_writer(
+            config, parts.detector, parts.optimizer, parts.data.categories, run=run
+        ),
+        evaluate=_evaluation(config, parts, run),
+        random_states=own_random_states(checkpoint) if checkpoint else None,
+    )
+    recorder.close()
+    if stopped is None:
+        return 0
+    logger.warning("stopped by %s; the same command with --resume goes on", stopped.name)
+    return 128 + stopped
+
+
+def dry_run(config: ExperimentConfig, device: torch.device) -> int:
+    """Show what would be trained, try one batch forward and backward, write nothing.
+
+    Raises:
+        ConfigError, DataError: the run could not start.
+        FloatingPointError: the loss of the first batch is not finite.
+    """
+    parts = build_parts(config, device)
+    settings = yaml.safe_dump(dict(resolved(config)), sort_keys=False, width=100)
+    _say(f"{settings}\n{describe(config, parts)}")
+    parts.detector.train()
+    batch = next(iter(_batches(config, parts, start=0))).to(device)
+    losses = _build_step(config, parts, RunFolder(config.run_folder)).backward(batch)
+    shown = ", ".join(f"{name} {loss.item():.4f}" for name, loss in losses.items())
+    shape = " x ".join(map(str, batch.images.pixels.shape))
+    objects = sum(len(target["labels"]) for target in batch.targets)
+    _say(f"one batch  {shape} with {objects} objects, forward and backward: {shown}")
+    _say("dry run: nothing was trained or written")
+    return 0
+
+
+def _say(text: str) -> None:
+    if distributed.is_main():
+        print(text)  # noqa: T201 - the output that --dry-run is asked for
+
+
+def _build_step(config: ExperimentConfig, parts: TrainingParts, run: RunFolder) -> TrainingStep:
+    _, _, detector, optimizer, schedule, *_ = parts
+    return build_step(config.train, detector, optimizer, schedule, device=parts.device, run=run)
+
+
+def _batches(config: ExperimentConfig, parts: TrainingParts, *, start: int) -> BatchLoader:
+    assert parts.data.train is not None, "training builds both splits"
+    return build_train_loader(
+        parts.data.train,
+        config.data,
+        batch_size=images_per_process(config.train),
+        seed=config.seed,
+        start=start,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+
+
+def _evaluation(
+    config: ExperimentConfig, parts: TrainingParts, run: RunFolder
+) -> Callable[[int], Metrics]:
+    """What the loop calls; only the evaluation at the end writes predictions and results."""
+    _, val, categories = parts.data
+    assert val is not None, "training builds both splits"
+    evaluator = build_evaluator(
+        config.evaluation,
+        annotations=annotation_files(config.data)["val"],
+        categories=categories,
+        image_ids=val.table.image_ids,
+        device=parts.device,
+    )
+    loader = build_val_loader(
+        val,
+        config.data,
+        batch_size=config.evaluation.batch_size,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+
+    def evaluate(step: int) -> Metrics:
+        folder = run.evaluation if step == parts.periods.total else None
+        facts = RunFacts(config.name, step, dict(resolved(config)))
+        headline, *_ = evaluator(parts.detector, loader, facts, folder)
+        return headline.metrics
+
+    return evaluate
+
+
+def _restore(parts: TrainingParts, checkpoint: Checkpoint) -> None:
+    if checkpoint.step > parts.periods.total:
+        raise ConfigError(
+            f"--resume: the run has {checkpoint.step} steps behind it, but its length is now "
+            f"{parts.periods.total}; raise train.steps or train.epochs."
+        )
+    check_categories(checkpoint, parts.data.categories)
+    restore_model(parts.detector, checkpoint)
+    parts.optimizer.load_state_dict(checkpoint.optimizer)
+
+
+def _start_folder(
+    run: RunFolder, config: ExperimentConfig, parts: TrainingParts, *, done: int
+) -> None:
+    if not done:
+        clear(run)
+    run.path.mkdir(parents=True, exist_ok=True)
+    log_to_file(run.log)
+    save_config(config, run.config)
+    parts.data.categories.save(run.categories)
+    facts = {
+        "command": command(),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "device": _device_name(parts.device),
+        "processes": distributed.world_size(),
+        "threads": torch.get_num_threads(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_environment(run, facts, step=done)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
