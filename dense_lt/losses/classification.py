@@ -13,6 +13,7 @@ from dense_lt.balance.statistics import GradientStatistics
 from dense_lt.ops.matching import BACKGROUND
 from dense_lt.ops.sigmoid_loss.arguments import Matrices, Modulation, as_tuple
 from dense_lt.ops.sigmoid_loss.function import BackendName, LossSums, modulated_sigmoid_loss
+from dense_lt.ops.sigmoid_loss.fused_head import fused_head_loss
 
 
 class ClassificationLoss(Protocol):
@@ -40,6 +41,26 @@ class ClassificationLoss(Protocol):
             labels: (N,) int64 in [0, C), or BACKGROUND, or IGNORE, for each matrix.
             normalizer: number of positives over all processes / number of processes, at least 1.
             quality: (N,) IoU of each row's box with its object, for each matrix.
+        """
+        ...
+
+    def fused(
+        self,
+        features: Sequence[Tensor],
+        classifier: nn.Conv2d,
+        labels: Sequence[Tensor],
+        normalizer: Tensor,
+        *,
+        quality: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """The same loss of the logits that `classifier` would make, which never exist.
+
+        Args:
+            features: L maps (B, channels, H_l, W_l).
+            classifier: with A*K output channels, ordered (prior, logit).
+            labels: L x (B*H_l*W_l*A,), ordered (image, y, x, prior).
+            normalizer: ().
+            quality: L x (B*H_l*W_l*A,).
         """
         ...
 
@@ -111,14 +132,14 @@ class SigmoidLoss(nn.Module):
             overwrite_logits: the gradient may take the logits' memory; see
                 `modulated_sigmoid_loss`.
         """
-        matrices, scale = as_tuple(logits), self.weight / normalizer
+        scale = self.weight / normalizer
         modulation = self.modulation()
         groups = None
         if class_mask is not None:
             modulation = self._masked(modulation, class_mask)
-            groups = [_image_of_row(matrix, len(class_mask)) for matrix in matrices]
+            groups = [_image_of_row(own, len(class_mask)) for own in as_tuple(labels)]
         sums = modulated_sigmoid_loss(
-            matrices,
+            logits,
             self._targets(labels),
             **modulation._asdict(),
             scale=scale,
@@ -127,7 +148,44 @@ class SigmoidLoss(nn.Module):
             overwrite_logits=overwrite_logits,
             backend=self.backend,
         )
-        if torch.is_grad_enabled() and any(matrix.requires_grad for matrix in matrices):
+        if sums.loss.requires_grad:
+            self._note(sums, scale)
+        return sums.loss
+
+    def fused(
+        self,
+        features: Sequence[Tensor],
+        classifier: nn.Conv2d,
+        labels: Sequence[Tensor],
+        normalizer: Tensor,
+        *,
+        quality: Sequence[Tensor] | None = None,
+        class_mask: Tensor | None = None,
+    ) -> Tensor:
+        """See `ClassificationLoss.fused`; under autocast the convolution takes its dtype.
+
+        Raises:
+            ValueError: a classifier that is not a plain 1x1 or 3x3 convolution.
+        """
+        _require_plain(classifier)
+        scale = self.weight / normalizer
+        modulation = self.modulation()
+        groups = None
+        if class_mask is not None:
+            modulation = self._masked(modulation, class_mask)
+            groups = [_image_of_row(own, len(class_mask)) for own in labels]
+        sums = fused_head_loss(
+            features,
+            classifier.weight,
+            classifier.bias,
+            self._targets(labels),
+            **modulation._asdict(),
+            scale=scale,
+            quality=self._quality(quality),
+            groups=groups,
+            backend=self.backend,
+        )
+        if sums.loss.requires_grad:
             self._note(sums, scale)
         return sums.loss
 
@@ -177,7 +235,24 @@ class SigmoidLoss(nn.Module):
         self.statistics.note(sums.positive[classes], sums.negative[classes], weight=weight)
 
 
-def _image_of_row(logits: Tensor, num_images: int) -> Tensor:
-    """(N,) index of the image of each row of `logits` (N, K)."""
-    images = torch.arange(num_images, device=logits.device)
-    return images.repeat_interleave(len(logits) // num_images)
+def _image_of_row(labels: Tensor, num_images: int) -> Tensor:
+    """(N,) index of the image of each row of a level."""
+    images = torch.arange(num_images, device=labels.device)
+    return images.repeat_interleave(len(labels) // num_images)
+
+
+def _require_plain(classifier: nn.Conv2d) -> None:
+    size = classifier.kernel_size
+    plain = (
+        size in {(1, 1), (3, 3)}
+        and classifier.stride == (1, 1)
+        and classifier.padding == (size[0] // 2, size[1] // 2)
+        and classifier.padding_mode == "zeros"
+        and classifier.dilation == (1, 1)
+        and classifier.groups == 1
+    )
+    if not plain:
+        raise ValueError(
+            f"the loss cannot be fused with {classifier}; it takes a 1x1 or 3x3 convolution of "
+            "stride 1 that keeps the size. Set model.head.fused_loss: false"
+        )
