@@ -1,0 +1,178 @@
+"""The sections that are drawings: what is drawn, what captions say, what if data is missing."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dense_lt.data.categories import RARE
+from dense_lt.report import curves, plots
+from dense_lt.report.comparison import BY_GROUP, Comparison
+from dense_lt.report.document import Block, Figure, Paragraph, Section
+from dense_lt.report.style import draw
+from dense_lt.report.tables import percent
+
+
+def group_figures(comparison: Comparison, folder: Path) -> list[Figure]:
+    """AP by group at every cap of detections."""
+    made: list[Figure] = []
+    for cap in comparison.caps:
+        paint = partial(plots.average_precision_by_group, comparison=comparison, cap=cap)
+        numbers = "; ".join(
+            f"{experiment.label}: "
+            + ", ".join(
+                f"{m} {percent(experiment.estimate(m, cap).mean)}" for m in BY_GROUP.values()
+            )
+            for experiment in comparison.experiments
+        )
+        repeated = any(len(experiment.runs) > 1 for experiment in comparison.experiments)
+        bars = " Bars are 95 % intervals over seeds." if repeated else ""
+        name = f"ap_by_group_{cap}"
+        made.append(
+            Figure(
+                name,
+                draw(folder, name, _height(comparison, 3.1), paint),
+                alt=f"AP by frequency group at {cap} detections an image, in percent. {numbers}.",
+                caption=f"AP by frequency group at {cap} detections an image.{bars}",
+            )
+        )
+    return made
+
+
+def scatter_section(comparison: Comparison, folder: Path) -> Section:
+    """AP of every class against its training images."""
+    heading = ("images", "AP against training images")
+    counted = [
+        index
+        for index in range(len(comparison.experiments))
+        if len(plots.class_points(comparison, index)[0])
+    ]
+    if not counted:
+        return _without(heading, "the results do not say how many training images a class has.")
+    paint = partial(plots.average_precision_by_images, comparison=comparison)
+    name = "ap_by_training_images"
+    figure = Figure(
+        name,
+        draw(folder, name, _height(comparison, 3.6), paint),
+        alt="Points: AP of every class in percent against its number of training images on a "
+        "logarithmic axis, with a smoothed line per run. Smoothed AP "
+        + "; ".join(_ends(comparison, index) for index in counted)
+        + ".",
+        caption="One point is one class (mean over seeds); lines are Gaussian-weighted means with "
+        "a bandwidth of 0.2 decades. Classes without ground truth are left out.",
+    )
+    return Section(*heading, (figure,))
+
+
+def _ends(comparison: Comparison, index: int) -> str:
+    images, values = curves.smoothed_by_images(*plots.class_points(comparison, index))
+    label = comparison.experiments[index].label
+    return (
+        f"of {label}: {values[0]:.1f} at {images[0]:.3g} images, "
+        f"{values[-1]:.1f} at {images[-1]:.3g} images"
+    )
+
+
+def ratio_section(comparison: Comparison, folder: Path) -> Section:
+    """Gradient ratio by class rank at the end, and by group over training."""
+    heading = ("ratio", "Gradient ratio")
+    missing = [e.label for e in comparison.experiments if not any(run.snapshots for run in e.runs)]
+    if len(missing) == len(comparison.experiments):
+        return _without(heading, "the runs stored no gradient statistics.")
+    blocks: list[Block] = [
+        Paragraph(
+            "The ratio of the gradient a class received as a positive to that as a negative, "
+            "accumulated over training: 1 is balance; near 0 the class was mostly pushed down. It "
+            "is recorded for every loss, and used only by those that equalize."
+        )
+    ]
+    if missing:
+        blocks.append(Paragraph(f"Without gradient statistics: {', '.join(missing)}."))
+    by_rank = Figure(
+        "ratio_by_rank",
+        draw(
+            folder,
+            "ratio_by_rank",
+            _height(comparison, 3.4),
+            partial(plots.ratio_by_rank, comparison=comparison),
+        ),
+        alt="Gradient ratio of every class at the end of training against its rank by "
+        f"training images. Mean over the rare classes: {_rare_ratios(comparison)}.",
+        caption="At the end of training, mean over seeds; lines are smoothed over ranks.",
+    )
+    by_step = Figure(
+        "ratio_by_step",
+        draw(
+            folder,
+            "ratio_by_step",
+            _height(comparison, 5.2),
+            partial(plots.ratio_by_step, comparison=comparison),
+        ),
+        alt="Mean gradient ratio of rare, common and frequent classes over training steps, a line "
+        "per run.",
+        caption="Ratio clamped to [0, 1], mean over the classes of a group; one line per run.",
+    )
+    return Section(*heading, (*blocks, by_rank, by_step))
+
+
+def _rare_ratios(comparison: Comparison) -> str:
+    texts: list[str] = []
+    for experiment in comparison.experiments:
+        last = [
+            float(found[RARE][1][-1])
+            for run in experiment.runs
+            for module in curves.modules(run)
+            if RARE in (found := curves.group_ratios(run, module))
+        ]
+        texts.append(
+            f"{experiment.label} {np.mean(last):.2f}" if last else f"{experiment.label} n/a"
+        )
+    return ", ".join(texts)
+
+
+def training_section(comparison: Comparison, folder: Path) -> Section:
+    """Losses by name, and AP by evaluation, over training steps."""
+    heading = ("training", "Training")
+    runs = [run for experiment in comparison.experiments for run in experiment.runs]
+    names = curves.loss_names(runs)
+    blocks: list[Block] = []
+    if names:
+        paint = partial(plots.losses_by_step, comparison=comparison, names=names)
+        height = _height(comparison, 0.7 + 1.45 * len(names))
+        blocks.append(
+            Figure(
+                "losses",
+                draw(folder, "losses", height, paint),
+                alt=f"Training losses over steps, one panel each: {', '.join(names)}.",
+                caption="Weighted losses as logged (faint) and smoothed over 2 % of training. "
+                "Different losses have different scales: compare shapes, not heights.",
+            )
+        )
+    else:
+        blocks.append(Paragraph("There are no training curves: the runs have no metrics.jsonl."))
+    if any(len(run.evaluation_lines) > 1 for run in runs):
+        paint = partial(plots.average_precision_by_step, comparison=comparison)
+        blocks.append(
+            Figure(
+                "ap_by_step",
+                draw(folder, "ap_by_step", _height(comparison, 6.4), paint),
+                alt="AP over all classes and by frequency group at every evaluation, over steps.",
+                caption="AP at every evaluation during training, one line per run.",
+            )
+        )
+    elif names:
+        text = "AP over training is not drawn: the runs were evaluated once, at the end."
+        blocks.append(Paragraph(text))
+    return Section(*heading, tuple(blocks))
+
+
+def _without(heading: tuple[str, str], reason: str) -> Section:
+    return Section(*heading, (Paragraph(f"There is no figure: {reason}"),))
+
+
+def _height(comparison: Comparison, axes: float) -> float:
+    """Inches of a figure whose axes take `axes`: the legend comes below them."""
+    labels = [experiment.label for experiment in comparison.experiments]
+    return axes + 0.22 * plots.legend_rows(labels) + 0.1

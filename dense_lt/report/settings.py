@@ -1,0 +1,150 @@
+"""In what do runs differ besides their numbers, and which of that makes them unlike?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dense_lt.report.runs import Json, Run
+
+SEED_KEYS = ("seed", "data.dataset.seed")
+"""Runs that differ only in these are repetitions of one experiment."""
+
+NAME_KEYS = ("name", "output")
+"""Where a run was put; says nothing of what it did."""
+
+_MEASURED = ("data.dataset.", "data.group_thresholds", "data.val_transforms.", "evaluation.")
+_TRAINED = (
+    *("data.train_transforms.", "data.sampler.", "data.aspect_grouping", "data.max_objects"),
+    *("optimizer.", "schedule.", "train.", "result.step"),
+)
+# These change how fast a run is, or how much it writes, and not what is measured.
+_HARMLESS = (
+    *("evaluation.batch_size", "train.log_every", "train.checkpoint_every", "device"),
+    *("train.keep_checkpoints", "train.evaluate_every", "data.dataset.folder", "data.dataset.root"),
+    *("data.workers", "environment."),
+)
+
+Kind = Literal["measurement", "training", "model", "machine"]
+
+
+@dataclass(frozen=True)
+class SettingDifference:
+    """One dotted key and its value in every experiment, as text; "-" where it is not set."""
+
+    key: str
+    values: tuple[str, ...]
+    kind: Kind
+
+
+def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested sections as dotted keys; lists stay whole."""
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def experiment_key(run: Run) -> str:
+    """Equal for runs that repeat one experiment: same settings but for seeds and names.
+
+    How long the run was trained and how it was scored count too. A run without stored settings is
+    an experiment of its own.
+    """
+    if run.config is None:
+        return f"folder {run.folder.resolve()}"
+    flat = flatten(run.config)
+    ignored = {*SEED_KEYS, *NAME_KEYS}
+    if flat.get("data.dataset.kind") == "drawn":
+        ignored.add("data.dataset.folder")  # one folder per data seed
+    kept: Json = {key: value for key, value in flat.items() if key not in ignored}
+    kept.update(_scored_as(run))
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def seeds_of(run: Run) -> tuple[object, ...] | None:
+    """The values of SEED_KEYS; None for a run without stored settings."""
+    if run.config is None:
+        return None
+    flat = flatten(run.config)
+    return tuple(flat.get(key) for key in SEED_KEYS)
+
+
+def setting_differences(experiments: Sequence[Sequence[Run]]) -> list[SettingDifference]:
+    """Every setting whose values differ between experiments (each a sequence of its runs).
+
+    The seeds of an experiment are listed as a set: other seeds are no difference of kind, but
+    other data seeds are other data. Experiments without stored settings are left out of the
+    comparison of settings, not of the comparison of results.
+    """
+    columns = [[_everything(run) for run in runs] for runs in experiments]
+    keys = {key for column in columns for flat in column for key in flat} - {*NAME_KEYS}
+    found: list[SettingDifference] = []
+    for key in keys:
+        values = tuple(_shown(flat.get(key, "-") for flat in column) for column in columns)
+        known = {
+            value for value, runs in zip(values, experiments, strict=True) if _knows(runs, key)
+        }
+        if len(known) > 1:
+            found.append(SettingDifference(key, values, _kind(key)))
+    order = {"measurement": 0, "model": 1, "training": 2, "machine": 3}
+    return sorted(found, key=lambda difference: (order[difference.kind], difference.key))
+
+
+def _knows(runs: Sequence[Run], key: str) -> bool:
+    return key.startswith(("result.", "environment.")) or runs[0].config is not None
+
+
+def _everything(run: Run) -> dict[str, object]:
+    environment = {
+        key: run.environment[key]
+        for key in ("versions", "device", "threads", "git_commit")
+        if key in run.environment
+    }
+    return {
+        **flatten(run.config or {}),
+        **_scored_as(run),
+        "result.classes": _fingerprint(run),
+        **flatten(environment, "environment."),
+    }
+
+
+def _scored_as(run: Run) -> dict[str, object]:
+    results = run.results
+    return {
+        "result.protocol": results.protocol,
+        "result.iou_type": results.iou_type,
+        "result.max_detections": results.max_detections,
+        "result.rules": results.rules,
+        "result.images": results.counts.get("images", "-"),
+        "result.step": "-" if results.step is None else results.step,
+    }
+
+
+def _fingerprint(run: Run) -> str:
+    """Short, and differs when ids, names, groups or training images of the classes do."""
+    digest = hashlib.sha256(repr(run.class_table).encode()).hexdigest()
+    return f"{len(run.classes)} classes, table {digest[:8]}"
+
+
+def _kind(key: str) -> Kind:
+    if key.startswith(_HARMLESS):
+        return "machine"
+    if key.startswith(_TRAINED) or key == "seed":
+        return "training"
+    if key.startswith((*_MEASURED, "result.")):
+        return "measurement"
+    return "model"
+
+
+def _shown(values: Iterable[object]) -> str:
+    texts = {
+        value if isinstance(value, str) else json.dumps(value, default=str) for value in values
+    }
+    return ", ".join(sorted(texts))

@@ -1,0 +1,76 @@
+"""Who wins where, in sentences that claim no more than the numbers do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dense_lt.report.comparison import BY_GROUP, Comparison, Experiment
+from dense_lt.report.tables import percent, signed_percent
+
+_METRICS = ("AP", *BY_GROUP.values())
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """One sentence on who leads, one for each experiment against the reference, one on chance."""
+    reference, *others = comparison.experiments
+    cap = comparison.caps[0]
+    if not others:
+        scores = [f"{m} {percent(reference.estimate(m, cap).mean)}" for m in _METRICS]
+        runs = f", mean of {len(reference.runs)} runs" if len(reference.runs) > 1 else ""
+        return [
+            f"{reference.label}: {', '.join(scores)} (percent, {cap} detections an image{runs}); "
+            "there is nothing to compare it with."
+        ]
+    against = [_against(comparison, experiment, cap) for experiment in others]
+    return [_leaders(comparison, cap), *against, *_on_chance(comparison)]
+
+
+def _leaders(comparison: Comparison, cap: int) -> str:
+    leads: dict[str, list[str]] = {}
+    for metric in _METRICS:
+        known = {e.label: e.estimate(metric, cap).mean for e in comparison.experiments}
+        shown = {label: percent(mean) for label, mean in known.items() if mean is not None}
+        if not shown:
+            continue
+        most = max(shown.values(), key=float)
+        names = _list([label for label, text in shown.items() if text == most])
+        leads.setdefault(names, []).append(f"{metric} ({most})")
+    parts = [f"{names} on {_list(metrics)}" for names, metrics in leads.items()]
+    return f"Highest in percent, at {cap} detections an image: {'; '.join(parts) or 'none'}."
+
+
+def _against(comparison: Comparison, experiment: Experiment, cap: int) -> str:
+    found: dict[str, list[str]] = {"better on": [], "worse on": [], "level on": []}
+    noise: list[str] = []
+    for metric in _METRICS:
+        difference = comparison.difference(experiment, metric, cap)
+        text = f"{metric} ({signed_percent(difference.mean)})"
+        if difference.mean is None:
+            continue
+        if difference.contains_zero:
+            noise.append(text)
+        elif signed_percent(difference.mean) == "0.0":
+            found["level on"].append(metric)
+        else:
+            found["better on" if difference.mean > 0 else "worse on"].append(text)
+    clauses = [f"{verb} {_list(texts)}" for verb, texts in found.items() if texts]
+    if noise:
+        clauses.append(f"within the noise on {_list(noise)}")
+    claim = ", ".join(clauses) if clauses else "without a common number"
+    return f"Against {comparison.reference.label}, {experiment.label} is {claim}."
+
+
+def _on_chance(comparison: Comparison) -> list[str]:
+    single = [e.label for e in comparison.experiments if len(e.runs) == 1]
+    if not single:
+        return []
+    if len(single) == len(comparison.experiments):
+        return [
+            "These are single runs, so there are no intervals: how much of a difference is chance "
+            "is not known. Repeat the runs with other seeds before claiming it."
+        ]
+    return [f"{_list(single)}: a single run, so there is no interval for it or against it."]
+
+
+def _list(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
