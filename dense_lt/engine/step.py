@@ -123,9 +123,8 @@ class TrainingStep:
         return totals
 
     def _positives_per_process(self, batch: Batch) -> Tensor:
-        """() positives of the step over all processes, at least 1, divided by their number."""
-        own = self.detector.count_positives(batch.images, batch.targets).float()
-        return distributed.sum_over_processes(own).clamp(min=1) / distributed.world_size()
+        own = self.detector.count_positives(batch.images, batch.targets)
+        return distributed.normalizer_over_processes(own.float())
 
     def _gradient_sync(self, *, wanted: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients once per step: with the last piece."""

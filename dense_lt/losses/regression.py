@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from dense_lt.ops.boxes import generalized_box_iou_loss
-from dense_lt.utils.distributed import mean_over_processes
+from dense_lt.utils.distributed import mean_over_processes, normalizer_over_processes
 
 
 class BoxLoss(Protocol):
@@ -21,7 +20,7 @@ class BoxLoss(Protocol):
             boxes: (P, 4) predicted, with gradient.
             truth: (P, 4).
             iou: (P,) IoU of the two, without gradient.
-            normalizer: () positives per process in the whole optimizer step, at least 1.
+            normalizer: () positives per process in the whole optimizer step.
         """
         ...
 
@@ -30,7 +29,7 @@ class GIoUBoxLoss(NamedTuple):
     """Generalised IoU loss, mean over positives or weighted by their IoU.
 
     Weighted, a positive counts by the IoU it has reached, and the sum is divided by the sum of
-    these weights (averaged over processes, at least 1), as in the improved baseline of Li et
+    these weights (averaged over processes, in all at least 1), as in the improved baseline of Li et
     al. 2022. A micro-batch counts by its share of the positives of the whole batch; that equals
     the whole batch only in the unweighted form, because the weights depend on predictions that
     the other micro-batches have not made yet. 0 with a gradient when there are no positives.
@@ -46,6 +45,5 @@ class GIoUBoxLoss(NamedTuple):
         losses = generalized_box_iou_loss(boxes, truth)
         if not self.iou_weighted:
             return self.weight * losses.sum() / normalizer
-        sums = mean_over_processes(torch.stack([iou.sum(), iou.new_tensor(float(len(iou)))]))
-        share = sums[1] / normalizer
-        return self.weight * share * (losses * iou).sum() / sums[0].clamp(min=1)
+        share = mean_over_processes(iou.new_tensor(float(len(iou)))) / normalizer
+        return self.weight * share * (losses * iou).sum() / normalizer_over_processes(iou.sum())

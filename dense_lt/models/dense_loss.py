@@ -16,7 +16,7 @@ from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import paired_iou
 from dense_lt.ops.matching import labels_of_matches
 from dense_lt.structures import DensePredictions, Losses, Priors, Target
-from dense_lt.utils.distributed import mean_over_processes
+from dense_lt.utils.distributed import normalizer_over_processes
 
 
 class Assignment(NamedTuple):
@@ -66,7 +66,7 @@ class DenseLoss(nn.Module):
             predictions: of the head; with `classifier_inputs` the `classifier` is applied here.
             priors: R of them.
             targets: one per image.
-            normalizer: () positives per process in the optimizer step, at least 1; None counts
+            normalizer: () positives per process in the optimizer step; None counts
                 those of this call. Given when a batch comes in micro-batches.
             classifier: the head's last convolution, for the fused loss.
         """
@@ -134,6 +134,5 @@ class DenseLoss(nn.Module):
 
 
 def positives_per_process(positives: Tensor) -> Tensor:
-    """() float32: number of entries of `positives`, averaged over processes, at least 1."""
-    count = torch.tensor(float(len(positives)), device=positives.device)
-    return mean_over_processes(count).clamp(min=1)
+    """() float32: number of entries of `positives`, averaged over processes, in all at least 1."""
+    return normalizer_over_processes(torch.tensor(float(len(positives)), device=positives.device))

@@ -52,6 +52,16 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return sum_over_processes(values) / world_size()
 
 
+def normalizer_over_processes(own: Tensor) -> Tensor:
+    """Sum of `own` (), such as a count of positives, over W processes, at least 1, divided by W.
+
+    Divide each process's loss by it and average the gradients, as DistributedDataParallel does:
+    the result is the gradient of the joint batch, mean_r(L_r / (n / W)) = sum_r L_r / n, however
+    the positives are spread, processes without any included.
+    """
+    return sum_over_processes(own).clamp(min=1) / world_size()
+
+
 def gather_objects(value: T) -> list[T]:
     """`value` of every process, in rank order, on every process. For small objects only."""
     if not is_distributed():

@@ -13,7 +13,7 @@ from dense_lt.balance.statistics import GradientStatistics
 from dense_lt.data.categories import CategoryTable
 from dense_lt.models.detector import Detector
 from dense_lt.structures import Batch, Detections, ImageBatch, ImageInfo, Losses, Target
-from dense_lt.utils.distributed import sum_over_processes, world_size
+from dense_lt.utils.distributed import normalizer_over_processes
 
 NUM_CLASSES = 3
 STRIDE = 8
@@ -43,8 +43,7 @@ class TinyDetector(Detector):
         logits, sizes = self.classifier(features), self.sizes(features)
         assert targets is not None, "the engine never predicts"
         if normalizer is None:
-            count = sum_over_processes(self.count_positives(images, targets))
-            normalizer = count.clamp(min=1) / world_size()
+            normalizer = normalizer_over_processes(self.count_positives(images, targets))
         wanted = torch.zeros_like(logits)
         box_cost = 0.0 * sizes.sum()
         for image, target in enumerate(targets):
