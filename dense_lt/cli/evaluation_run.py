@@ -1,0 +1,82 @@
+"""Evaluate one run folder: build what its configuration says, load its weights, predict, score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dense_lt.config.experiment import ExperimentConfig
+from dense_lt.config.load import load_config
+from dense_lt.data.build import annotation_files, build_datasets, build_val_loader
+from dense_lt.data.categories import CategoryTable
+from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint, restore_model
+from dense_lt.engine.run_folder import RunFolder
+from dense_lt.evaluation.build import build_evaluator
+from dense_lt.evaluation.evaluator import RunFacts
+from dense_lt.evaluation.results import EvaluationResult
+from dense_lt.models.build import build_detector
+from dense_lt.utils import distributed
+from dense_lt.utils.devices import choose_device
+from dense_lt.utils.errors import DataError
+
+
+def evaluate_run(
+    folder: Path, out: Path, overrides: Sequence[str], *, checkpoint: Path | None = None
+) -> list[EvaluationResult]:
+    """Predict and score; under torchrun every process predicts its share of the images.
+
+    Args:
+        folder: of the run.
+        out: gets predictions.json, results.json and per_class.csv.
+        overrides: ``section.key=value``, over the configuration of the run.
+        checkpoint: instead of the latest.
+
+    Raises:
+        ConfigError, DataError: the folder is no run, or something it needs is gone.
+    """
+    run = RunFolder(folder)
+    if not run.config.is_file():
+        raise DataError(
+            f"{folder}: this is no run folder, it has no config.yaml. Give the folder that "
+            "`dense-lt train` wrote, or use `eval score` for a predictions file"
+        )
+    config = load_config(run.config, overrides)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    with distributed.process_group(device):
+        return _evaluate(config, device, run, out, checkpoint)
+
+
+def _evaluate(
+    config: ExperimentConfig, device: torch.device, run: RunFolder, out: Path, path: Path | None
+) -> list[EvaluationResult]:
+    stored = load_checkpoint(path or latest_checkpoint(run.path))
+    categories = CategoryTable.from_json(stored.categories)
+    data = build_datasets(config.data, seed=config.seed, categories=categories, splits=("val",))
+    assert data.val is not None, "it was asked for"
+    # The checkpoint brings all weights; pretrained ones need not be there any more.
+    backbone = config.model.backbone.model_copy(update={"pretrained": False, "weights": None})
+    model = config.model.model_copy(update={"backbone": backbone})
+    detector = build_detector(model, len(categories))
+    restore_model(detector, stored)
+    evaluator = build_evaluator(
+        config.evaluation,
+        annotations=annotation_files(config.data)["val"],
+        categories=categories,
+        image_ids=data.val.table.image_ids,
+        device=device,
+        precision=config.train.precision,
+    )
+    loader = build_val_loader(
+        data.val,
+        config.data,
+        batch_size=config.evaluation.batch_size,
+        images=config.evaluation.images,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    facts = RunFacts(config.name, stored.step, config.model_dump(mode="json"))
+    return evaluator(detector.to(device), loader, facts, out)

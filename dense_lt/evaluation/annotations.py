@@ -1,0 +1,244 @@
+"""LVIS or COCO annotation file -> GroundTruth; what the file leaves out is assumed, and said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dense_lt.evaluation.ground_truth import Cells, GroundTruth, look_up
+from dense_lt.evaluation.json_files import read_json
+from dense_lt.evaluation.masks import PackedMasks, encode_segmentation, mask_areas, mask_boxes
+from dense_lt.utils.errors import DataError
+
+LVIS_GROUPS = {"r": "rare", "c": "common", "f": "frequent"}
+
+Record = dict[str, Any]
+
+
+def read_ground_truth(path: Path, *, masks: bool = False) -> GroundTruth:
+    """Read an LVIS or COCO annotation file; polygons are encoded only if `masks` are wanted.
+
+    Raises:
+        DataError: the file cannot be read, or a record in it is broken.
+    """
+    return ground_truth_from(read_json(path), source=str(path), masks=masks)
+
+
+def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> GroundTruth:
+    """Columns of a parsed annotation file; see `read_ground_truth`."""
+    missing = [] if isinstance(document, dict) else ["images", "annotations", "categories"]
+    missing = missing or [k for k in ("images", "annotations", "categories") if k not in document]
+    if missing:
+        raise DataError(
+            f"{source}: `{missing[0]}` is missing; ground truth is a JSON object with images, "
+            "annotations and categories. Were ground truth and predictions exchanged?"
+        )
+    images, records = document["images"], document["annotations"]
+    categories = sorted(document["categories"], key=lambda category: category["id"])
+    image_ids, order = _ids(images, f"{source}: images")
+    images = [images[index] for index in order]
+    category_ids, _ = _ids(categories, f"{source}: categories")
+    notes: list[str] = []
+    records, image, category = _known(records, image_ids, category_ids, source, notes)
+    sizes = _image_sizes(images)
+    encoded = _encode(records, sizes[image], source) if masks else None
+    boxes = _boxes(records, encoded, source)
+    negatives, not_exhaustive = _checked_cells(images, category_ids, source, notes)
+    groups, train_images, train_instances = _training(categories, source, notes)
+    return GroundTruth(
+        source=source,
+        image_ids=image_ids,
+        image_sizes=sizes,
+        category_ids=category_ids,
+        names=tuple(str(record.get("name", record["id"])) for record in categories),
+        groups=groups,
+        train_images=train_images,
+        train_instances=train_instances,
+        image=image,
+        category=category,
+        boxes=boxes,
+        areas=_areas(records, boxes, encoded, notes),
+        ignore=np.array([bool(record.get("ignore", 0)) for record in records], dtype=bool),
+        crowd=np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool),
+        masks=encoded,
+        negatives=negatives,
+        not_exhaustive=not_exhaustive,
+        notes=tuple(notes),
+    )
+
+
+def _ids(records: Sequence[Record], where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rising ids of `records`, and the order that sorts the records."""
+    try:
+        ids = np.array([record["id"] for record in records])
+    except KeyError:
+        raise DataError(f"{where}: an entry has no `id`") from None
+    if len(ids) and ids.dtype.kind not in "iu":
+        raise DataError(f"{where}: ids must be integers, found {records[0]['id']!r}")
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order].astype(np.int64)
+    twice = ids[1:][np.diff(ids) == 0]
+    if len(twice):
+        raise DataError(f"{where}: id {twice[0]} is given twice; ids must be unique")
+    return ids, order
+
+
+def _known(
+    records: list[Record],
+    image_ids: NDArray[np.int64],
+    category_ids: NDArray[np.int64],
+    source: str,
+    notes: list[str],
+) -> tuple[list[Record], NDArray[np.int32], NDArray[np.int32]]:
+    """The annotations of listed images and categories, with the indices of both.
+
+    The official packages drop the others without a word.
+    """
+    columns = []
+    for key in ("image_id", "category_id"):
+        try:
+            columns.append(np.array([record[key] for record in records], dtype=np.int64))
+        except (KeyError, TypeError, ValueError):
+            index = next(i for i, r in enumerate(records) if not isinstance(r.get(key), int))
+            found = records[index].get(key)
+            raise DataError(
+                f"{source}: annotation {_name(records[index], index)} has `{key}` {found!r}; "
+                "an integer is needed"
+            ) from None
+    image, image_known = look_up(image_ids, columns[0])
+    category, category_known = look_up(category_ids, columns[1])
+    for what, known in (("image", image_known), ("category", category_known)):
+        if not known.all():
+            notes.append(
+                f"{np.count_nonzero(~known)} annotations name an {what} id that the ground truth "
+                "does not list; left out, as the official packages do"
+            )
+    kept = np.flatnonzero(image_known & category_known)
+    if len(kept) < len(records):
+        records = [records[index] for index in kept]
+    return records, image[kept].astype(np.int32), category[kept].astype(np.int32)
+
+
+def _name(record: Record, index: int) -> str:
+    return f"{record['id']} (entry {index})" if "id" in record else f"entry {index}"
+
+
+def _image_sizes(images: Sequence[Record]) -> NDArray[np.int32]:
+    sizes = [(image.get("height") or 0, image.get("width") or 0) for image in images]
+    return np.array(sizes, dtype=np.int32).reshape(-1, 2)
+
+
+def _encode(records: Sequence[Record], sizes: NDArray[np.int32], source: str) -> PackedMasks:
+    rles = []
+    for index, (record, (height, width)) in enumerate(zip(records, sizes.tolist(), strict=True)):
+        try:
+            rles.append(encode_segmentation(record.get("segmentation"), (height, width)))
+        except ValueError as error:
+            raise DataError(
+                f"{source}: annotation {_name(record, index)} has no usable `segmentation`: "
+                f"{error}. Scoring masks needs one for every object"
+            ) from error
+    return PackedMasks.pack(rles)
+
+
+def _boxes(
+    records: Sequence[Record], encoded: PackedMasks | None, source: str
+) -> NDArray[np.float64]:
+    """(G, 4) xywh; the box of the mask where no `bbox` is given."""
+    if encoded is not None and not all("bbox" in record for record in records):
+        return mask_boxes(encoded.take(range(len(encoded))))
+    try:
+        boxes = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
+        wrong = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+        index = int(np.argmax(wrong)) if wrong.any() else None
+    except (KeyError, TypeError, ValueError):
+        index = next(i for i, r in enumerate(records) if not _is_box(r.get("bbox")))
+        boxes = np.zeros((0, 4))
+    if index is not None:
+        raise DataError(
+            f"{source}: annotation {_name(records[index], index)} has `bbox` "
+            f"{records[index].get('bbox')!r}; [x, y, width, height] in pixels is needed, finite, "
+            "with width and height of at least 0"
+        )
+    return boxes
+
+
+def _is_box(box: object) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
+
+
+def _areas(
+    records: Sequence[Record],
+    boxes: NDArray[np.float64],
+    encoded: PackedMasks | None,
+    notes: list[str],
+) -> NDArray[np.float64]:
+    """(G,) `area`; where it is missing, of the mask if masks are scored, else of the box."""
+    if all("area" in record for record in records):
+        return np.array([record["area"] for record in records], dtype=np.float64)
+    own = boxes[:, 2] * boxes[:, 3]
+    if encoded is not None:
+        own = mask_areas(encoded.take(range(len(encoded))))
+    given = [record.get("area") for record in records]
+    what = "box" if encoded is None else "mask"
+    notes.append(
+        f"{given.count(None)} annotations have no `area`; the area of their {what} is used"
+    )
+    return np.array([o if g is None else g for g, o in zip(given, own, strict=True)], np.float64)
+
+
+def _checked_cells(
+    images: Sequence[Record], category_ids: NDArray[np.int64], source: str, notes: list[str]
+) -> tuple[Cells | None, Cells]:
+    """Negatives and not exhaustively annotated categories, image by image."""
+    federated = any("neg_category_ids" in image for image in images)
+    if not federated:
+        notes.append(
+            "no image has `neg_category_ids`: every category counts as looked for in every image"
+        )
+    negatives = _cells(images, "neg_category_ids", category_ids, source) if federated else None
+    return negatives, _cells(images, "not_exhaustive_category_ids", category_ids, source)
+
+
+def _cells(
+    images: Sequence[Record], key: str, category_ids: NDArray[np.int64], source: str
+) -> Cells:
+    lists = [image.get(key) or [] for image in images]
+    image = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
+    try:
+        listed = np.array([i for own in lists for i in own], dtype=np.int64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: images: `{key}` must be lists of category ids") from error
+    category, known = look_up(category_ids, listed)
+    return image[known], category[known]
+
+
+def _training(
+    categories: Sequence[Record], source: str, notes: list[str]
+) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Groups, image counts and instance counts in the training set, as far as the file knows."""
+    groups: tuple[str, ...] | None = None
+    given = [category.get("frequency") for category in categories]
+    if given and all(letter in LVIS_GROUPS for letter in given):
+        groups = tuple(LVIS_GROUPS[str(letter)] for letter in given)
+    else:
+        wrong = [letter for letter in given if letter is not None and letter not in LVIS_GROUPS]
+        if wrong:
+            raise DataError(
+                f"{source}: `frequency` {wrong[0]!r} of a category; r, c or f is needed"
+            )
+        notes.append(
+            f"{given.count(None)} categories have no `frequency`: APr, APc and APf need the "
+            "training annotations (--train-annotations) or a table of categories (--categories)"
+        )
+    return groups, _count(categories, "image_count"), _count(categories, "instance_count")
+
+
+def _count(categories: Sequence[Record], key: str) -> tuple[int, ...] | None:
+    if not all(key in category for category in categories):
+        return None
+    return tuple(int(category[key]) for category in categories)

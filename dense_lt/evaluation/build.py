@@ -1,0 +1,52 @@
+"""Evaluation section -> evaluator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dense_lt.config.experiment import EvaluationConfig
+from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.annotations import read_ground_truth
+from dense_lt.evaluation.evaluator import DetectorEvaluator
+from dense_lt.evaluation.score import ScoreSettings
+
+
+def build_evaluator(
+    config: EvaluationConfig,
+    *,
+    annotations: Path,
+    categories: CategoryTable,
+    image_ids: NDArray[np.int64],
+    device: torch.device,
+    precision: str = "fp32",
+) -> DetectorEvaluator:
+    """An evaluator of detectors whose labels are those of `categories`.
+
+    Args:
+        config: the section.
+        annotations: of the validation images.
+        categories: those of training; frequency groups come from there.
+        image_ids: of the data set, in its order; `config.images` of them are evaluated.
+        device: where to predict.
+        precision: "fp32" or "bf16".
+
+    Raises:
+        DataError: the annotations cannot be used.
+    """
+    ground_truth = read_ground_truth(annotations, masks="segm" in config.iou_types)
+    if config.images is not None:
+        ground_truth = ground_truth.only_images(image_ids[: config.images])
+    return DetectorEvaluator(
+        ground_truth.with_training_counts(categories),
+        [
+            ScoreSettings(iou_type=iou_type, caps=config.max_detections)
+            for iou_type in config.iou_types
+        ],
+        categories=categories,
+        device=device,
+        precision=precision,
+    )

@@ -1,0 +1,133 @@
+"""Precision at recall points, and recall, of every category, size range and IoU threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dense_lt.evaluation.matching import Matches, ignored_objects
+from dense_lt.evaluation.ranking import NOT_EXHAUSTIVE, Objects, Ranking, run_starts, within_runs
+from dense_lt.evaluation.rules import IOU_THRESHOLDS, RECALL_POINTS, SIZE_RANGES
+
+EPSILON = np.spacing(1)
+"""Added to the denominator of precision by the official packages."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """NaN where a category has no object that counts."""
+
+    precision: NDArray[np.float64]  # (A, T, R, C)
+    recall: NDArray[np.float64]  # (A, T, C)
+
+
+def count_objects(objects: Objects, num_categories: int) -> NDArray[np.int64]:
+    """(A, C) objects that count."""
+    counts = [
+        np.bincount(objects.category[~ignored], minlength=num_categories)
+        for ignored in ignored_objects(objects)
+    ]
+    return np.stack(counts)
+
+
+def possible_false_positives(ranking: Ranking) -> NDArray[np.bool_]:
+    """(A, N) whether a detection is a false positive if it matches nothing.
+
+    Not one outside the size range, and not one of a category that is not exhaustively annotated in
+    its image.
+    """
+    low, high = SIZE_RANGES[:, :1], SIZE_RANGES[:, 1:]
+    inside = (ranking.areas >= low) & (ranking.areas <= high)
+    return inside & ((ranking.cells & NOT_EXHAUSTIVE) == 0)
+
+
+def measure(ranking: Ranking, matches: Matches, num_objects: NDArray[np.int64], cap: int) -> Curves:
+    """Curves of the detections whose place is below `cap`.
+
+    A cap never changes a match: within one image and category it removes the last to choose.
+
+    Args:
+        ranking: the N detections.
+        matches: of all of them.
+        num_objects: (A, C) of `count_objects`.
+        cap: detections per unit of the protocol.
+    """
+    num_sizes, num_categories = num_objects.shape
+    shape = (num_sizes, len(IOU_THRESHOLDS), len(RECALL_POINTS), num_categories)
+    precision = np.full(shape, np.nan)
+    recall = np.full((*shape[:2], num_categories), np.nan)
+    counted = ranking.place < cap
+    could_be_false = possible_false_positives(ranking) & counted
+    first = np.searchsorted(ranking.category, np.arange(num_categories))
+    candidate_counted = counted[matches.detection]
+    for size in range(num_sizes):
+        defined = num_objects[size] > 0
+        tracker = _FalsePositives(could_be_false[size], matches.detection, first)
+        for threshold in range(len(IOU_THRESHOLDS)):
+            matched = matches.matched[size, threshold]
+            found = np.flatnonzero(matches.found[size, threshold] & candidate_counted)
+            category = ranking.category[matches.detection[found]]
+            false = tracker.before(found, category, matched)
+            table, reached = _read_off(category, false, num_objects[size])
+            precision[size, threshold][:, defined] = table[:, defined]
+            recall[size, threshold, defined] = reached[defined]
+    return Curves(precision, recall)
+
+
+class _FalsePositives:
+    """How many false positives of its category rank above a detection, in one size range.
+
+    Those that could be false are counted once over all N; those of the K candidates that match are
+    taken off for each threshold.
+    """
+
+    def __init__(
+        self,
+        could_be_false: NDArray[np.bool_],
+        candidates: NDArray[np.int64],
+        first: NDArray[np.int64],
+    ) -> None:
+        counts = np.concatenate([[0], np.cumsum(could_be_false)])
+        self.unmatched = counts[candidates]
+        self.unmatched_first = counts[first]
+        self.removable = could_be_false[candidates]
+        self.first = np.searchsorted(candidates, first)
+
+    def before(
+        self,
+        found: NDArray[np.int64],
+        category: NDArray[np.integer],
+        matched: NDArray[np.bool_],
+    ) -> NDArray[np.int64]:
+        """For candidates `found` (n,) of `category` (n,); `matched` is (K,)."""
+        removed = np.concatenate([[0], np.cumsum(matched & self.removable)])
+        could_be = self.unmatched[found] - self.unmatched_first[category]
+        return could_be - (removed[found] - removed[self.first[category]])
+
+
+def _read_off(
+    category: NDArray[np.integer], false: NDArray[np.int64], num_objects: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision at the recall points (R, C) and recall (C,).
+
+    Args:
+        category: (n,) of the true positives, in the order of the ranking.
+        false: (n,) false positives above each.
+        num_objects: (C,) that count.
+
+    Precision at a recall point is the largest precision at that recall or above. Precision falls at
+    false positives, so only true positives matter: each one lifts all points up to its own recall.
+    """
+    true = within_runs(category) + 1.0
+    precision = true / (false + true + EPSILON)
+    point = np.searchsorted(RECALL_POINTS, true / num_objects[category], side="right") - 1
+    table = np.zeros((len(num_objects), len(RECALL_POINTS)))
+    cell = category.astype(np.int64) * len(RECALL_POINTS) + point  # rising
+    starts = run_starts(cell)
+    if len(starts):
+        table.ravel()[cell[starts]] = np.maximum.reduceat(precision, starts)
+    table = np.maximum.accumulate(table[:, ::-1], axis=1)[:, ::-1]
+    found = np.bincount(category, minlength=len(num_objects))
+    return table.T, found / np.maximum(num_objects, 1)

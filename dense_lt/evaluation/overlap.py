@@ -1,0 +1,142 @@
+"""Which detections overlap which objects of their image and category enough to match them?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dense_lt.evaluation.masks import PackedMasks, mask_areas, mask_tools
+from dense_lt.evaluation.ranking import HOLDS_OBJECTS, Objects, Ranking, run_starts
+from dense_lt.evaluation.rules import IOU_THRESHOLDS
+
+CHUNK = 1 << 18
+"""Pairs whose IoU is taken at once; keeps memory flat whatever the number of detections."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of one image and category, with IoU of at least the lowest threshold.
+
+    Ordered by position in the ranking, then by object.
+    """
+
+    detection: NDArray[np.int64]  # (P,) position in the ranking
+    object: NDArray[np.int64]  # (P,) index of the object
+    iou: NDArray[np.float64]  # (P,)
+
+    def take(self, indices: NDArray[np.int64]) -> Pairs:
+        """The pairs at `indices`."""
+        return Pairs(self.detection[indices], self.object[indices], self.iou[indices])
+
+    @classmethod
+    def join(cls, parts: Sequence[Pairs]) -> Pairs:
+        """All pairs of `parts`, in order."""
+        return cls(
+            np.concatenate([part.detection for part in parts]),
+            np.concatenate([part.object for part in parts]),
+            np.concatenate([part.iou for part in parts]),
+        )
+
+
+def overlapping_pairs(ranking: Ranking, objects: Objects, num_categories: int) -> Pairs:
+    """All pairs of detection and object that could match."""
+    found: list[Pairs] = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    overlap = _BoxOverlap(ranking, objects)
+    masks = None
+    if ranking.masks is not None and objects.masks is not None:
+        masks = _MaskOverlap(ranking.masks, objects.masks, objects.crowd)
+    for detection, target in _same_cell(ranking, objects, num_categories):
+        pairs = overlap(detection, target) if masks is None else masks(overlap, detection, target)
+        found.append(pairs.take(np.flatnonzero(pairs.iou >= IOU_THRESHOLDS[0])))
+    return Pairs.join(found)
+
+
+def _same_cell(
+    ranking: Ranking, objects: Objects, num_categories: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Detections and objects of the same image and category, about CHUNK pairs at a time."""
+    object_keys = objects.image.astype(np.int64) * num_categories + objects.category
+    by_cell = np.argsort(object_keys, kind="stable")
+    starts = run_starts(object_keys[by_cell])
+    cell_keys = object_keys[by_cell][starts]
+    lengths = np.diff(np.append(starts, len(by_cell)))
+    detections = np.flatnonzero(ranking.cells & HOLDS_OBJECTS)
+    keys = (
+        ranking.image[detections].astype(np.int64) * num_categories + ranking.category[detections]
+    )
+    cell = np.searchsorted(cell_keys, keys)  # present, says the table of cells
+    ends = np.cumsum(lengths[cell])
+    cuts = np.searchsorted(ends, np.arange(CHUNK, ends[-1], CHUNK)) if len(ends) else []
+    for piece in np.split(np.arange(len(detections)), cuts):
+        count = lengths[cell[piece]]
+        nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        yield (
+            np.repeat(detections[piece], count),
+            by_cell[np.repeat(starts[cell[piece]], count) + nth],
+        )
+
+
+class _BoxOverlap:
+    """IoU of boxes in the order of operations of pycocotools' bbIou: equal to the last bit."""
+
+    def __init__(self, ranking: Ranking, objects: Objects) -> None:
+        self.detections, self.objects = ranking.boxes, objects.boxes
+        self.detection_areas = ranking.boxes[:, 2] * ranking.boxes[:, 3]
+        self.object_areas = objects.boxes[:, 2] * objects.boxes[:, 3]
+        self.crowd = objects.crowd
+
+    def intersection(
+        self, detection: NDArray[np.int64], target: NDArray[np.int64]
+    ) -> tuple[Pairs, NDArray[np.float64]]:
+        """The pairs that touch (their `iou` still unset), and the area they share."""
+        one, other = self.detections[detection], self.objects[target]
+        low = np.maximum(one[:, :2], other[:, :2])
+        sides = np.minimum(one[:, 2:] + one[:, :2], other[:, 2:] + other[:, :2]) - low
+        touch = np.flatnonzero((sides > 0).all(axis=1))
+        shared = sides[touch, 0] * sides[touch, 1]
+        return Pairs(detection[touch], target[touch], shared), shared
+
+    def __call__(self, detection: NDArray[np.int64], target: NDArray[np.int64]) -> Pairs:
+        """IoU of pairs; a crowd's is the fraction of the detection inside it."""
+        pairs, shared = self.intersection(detection, target)
+        own = self.detection_areas[pairs.detection]
+        union = own + self.object_areas[pairs.object] - shared
+        union = np.where(self.crowd[pairs.object], own, union)
+        return replace(pairs, iou=shared / union)
+
+
+class _MaskOverlap:
+    """IoU of masks, taken only where boxes and areas leave a match possible."""
+
+    def __init__(self, detections: PackedMasks, objects: PackedMasks, crowd: NDArray[np.bool_]):
+        self.detections, self.objects, self.crowd = detections, objects, crowd
+        self.detection_areas = mask_areas(detections.take(range(len(detections))))
+        self.object_areas = mask_areas(objects.take(range(len(objects))))
+
+    def __call__(
+        self, boxes: _BoxOverlap, detection: NDArray[np.int64], target: NDArray[np.int64]
+    ) -> Pairs:
+        """IoU of the pairs whose IoU can reach the lowest threshold."""
+        pairs, shared = boxes.intersection(detection, target)
+        own, other = self.detection_areas[pairs.detection], self.object_areas[pairs.object]
+        # Masks share at most the smaller mask, and at most what their boxes share.
+        most = np.minimum(np.minimum(own, other), shared)
+        union = np.where(self.crowd[pairs.object], own, own + other - most)
+        possible = np.flatnonzero(most >= IOU_THRESHOLDS[0] * union)
+        pairs = pairs.take(possible)
+        return replace(pairs, iou=self._iou(pairs.detection, pairs.object))
+
+    def _iou(self, detection: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float64]:
+        """One call of pycocotools for each detection, with all its objects."""
+        iou = np.empty(len(detection))
+        tools = mask_tools()
+        starts = run_starts(detection)
+        for start, stop in zip(starts, np.append(starts[1:], len(detection)), strict=True):
+            own = [self.detections[int(detection[start])]]
+            others = self.objects.take(target[start:stop])
+            crowd = self.crowd[target[start:stop]].astype(np.uint8).tolist()
+            iou[start:stop] = tools.iou(own, others, crowd)[0]
+        return iou

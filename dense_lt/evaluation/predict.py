@@ -1,0 +1,134 @@
+"""Run a detector over a loader: detections of every image, in pixels of the image on disk."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.predictions import Predictions
+from dense_lt.models.detector import Detector
+from dense_lt.models.one_stage import OneStageDetector
+from dense_lt.structures import Batch, Detections, ImageInfo
+from dense_lt.utils import distributed
+
+logger = logging.getLogger(__name__)
+
+GRID = 128
+"""Corners are rounded to 1/128 pixel, which float32 and short decimals hold exactly.
+
+So the columns and the JSON file of the same predictions score alike, to the last bit.
+"""
+
+
+@dataclass(frozen=True)
+class PredictionRun:
+    """Predictions and what they cost."""
+
+    predictions: Predictions
+    images: int
+    seconds_per_image: float
+    """Of one process, waiting for data included."""
+
+
+@torch.no_grad()
+def predict(
+    detector: Detector,
+    loader: Iterable[Batch],
+    *,
+    categories: CategoryTable,
+    device: torch.device,
+    precision: str = "fp32",
+) -> PredictionRun:
+    """Detections of all images of `loader`, on every process.
+
+    Args:
+        detector: on `device`; left in evaluation mode.
+        loader: each image once over all processes.
+        categories: labels -> ids of the data set.
+        device: where to compute.
+        precision: "fp32", or "bf16" for autocast.
+    """
+    detector.eval()
+    parts: list[Predictions] = []
+    images, start = 0, time.perf_counter()
+    bar = tqdm(loader, desc="predict", unit="batch", disable=not distributed.is_main())
+    for batch in bar:
+        with _autocast(device, precision):
+            detections = detector(batch.images.to(device))
+        parts.append(to_predictions(detections, batch.infos, categories))
+        images += len(batch.infos)
+    seconds = time.perf_counter() - start
+    own = Predictions.join(parts, "the detector")
+    gathered = distributed.gather_objects((own, images))
+    predictions = Predictions.join([part for part, _ in gathered], "the detector")
+    total = sum(count for _, count in gathered)
+    return PredictionRun(predictions, total, seconds / max(images, 1))
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def to_predictions(
+    detections: Sequence[Detections], infos: Sequence[ImageInfo], categories: CategoryTable
+) -> Predictions:
+    """Columns of a batch: boxes back in the image on disk, labels back to ids of the data set."""
+    ids = np.array(categories.dataset_ids)
+    counts = [len(found.scores) for found in detections]
+    labels = torch.cat([found.labels for found in detections]).cpu().numpy()
+    boxes = [
+        original_boxes(found.boxes.cpu().numpy(), info)
+        for found, info in zip(detections, infos, strict=True)
+    ]
+    return Predictions(
+        source="the detector",
+        image_ids=np.repeat([info.image_id for info in infos], counts).astype(np.int64),
+        category_ids=ids[labels].astype(np.int64),
+        scores=torch.cat([found.scores for found in detections]).float().cpu().numpy(),
+        boxes=np.concatenate(boxes).astype(np.float32),
+    )
+
+
+def original_boxes(boxes: NDArray[np.floating], info: ImageInfo) -> NDArray[np.float64]:
+    """Boxes xyxy (D, 4) of the network input -> xywh in the image on disk, clipped to it.
+
+    Each axis has its own factor, because resizing rounds height and width separately.
+    """
+    height, width = info.original_size
+    input_height, input_width = info.input_size
+    factor = np.array([width / input_width, height / input_height] * 2)
+    corners = np.clip(boxes * factor, 0, [width, height] * 2)
+    corners = np.round(corners * GRID) / GRID
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def why_nothing(detector: Detector, loader: Iterable[Batch], device: torch.device) -> str:
+    """Why there may be no detection at all, with the best score that the first batch reaches."""
+    hint = "there are no detections at all"
+    batch = next(iter(loader), None)
+    if batch is None or not isinstance(detector, OneStageDetector):
+        return hint
+    inference, limits = detector.inference, detector.inference.limits
+    inference.limits = limits._replace(score_threshold=0.0)
+    try:
+        with torch.no_grad():
+            found = detector(batch.images.to(device))
+    finally:
+        inference.limits = limits
+    best = max((float(own.scores.max()) for own in found if len(own.scores)), default=0.0)
+    return (
+        f"{hint}: the best score in the first {len(found)} images is {best:.2g} and "
+        f"model.inference.score_threshold is {limits.score_threshold:.2g}. Lower the threshold, or "
+        "train longer: scores start at model.head.prior_probability"
+    )

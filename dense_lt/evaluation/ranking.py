@@ -1,0 +1,236 @@
+"""Which objects and detections count, and in which order are detections looked at?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dense_lt.evaluation.ground_truth import GroundTruth, look_up
+from dense_lt.evaluation.masks import PackedMasks, mask_areas, mask_boxes
+from dense_lt.evaluation.predictions import Predictions
+from dense_lt.evaluation.rules import IouType, MaskArea, Rules
+from dense_lt.utils.errors import DataError
+
+CHECKED, HOLDS_OBJECTS, NOT_EXHAUSTIVE = 1, 2, 4
+"""Bits of the table of cells: one byte for each image and category."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Ground truth that takes part, as columns; boxes are the masks' own when masks are scored."""
+
+    image: NDArray[np.int32]  # (G,)
+    category: NDArray[np.int32]  # (G,)
+    boxes: NDArray[np.float64]  # (G, 4) xywh
+    areas: NDArray[np.float64]  # (G,) decides the size range
+    ignore: NDArray[np.bool_]  # (G,)
+    crowd: NDArray[np.bool_]  # (G,)
+    masks: PackedMasks | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """N detections that count: by category, then falling score, then image, then input order.
+
+    This is the order of the official packages' stable sorts, so ties are broken as they do.
+    """
+
+    index: NDArray[np.int64]  # (N,) into the predictions
+    image: NDArray[np.int32]  # (N,)
+    category: NDArray[np.int32]  # (N,)
+    scores: NDArray[np.float64]  # (N,)
+    place: NDArray[np.int32]  # (N,) from 0, among all detections under the same cap
+    boxes: NDArray[np.float64]  # (N, 4) xywh
+    areas: NDArray[np.float64]  # (N,)
+    masks: PackedMasks | None
+    cells: NDArray[np.uint8]  # (N,) CHECKED, HOLDS_OBJECTS, NOT_EXHAUSTIVE of image and category
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def select_objects(ground_truth: GroundTruth, rules: Rules, iou_type: IouType) -> Objects:
+    """The objects that take part under `rules`."""
+    areas = ground_truth.areas
+    kept = np.arange(len(areas))
+    if rules.drops_empty:
+        kept = np.flatnonzero((areas > 0) & (areas < np.inf))
+    crowd = ground_truth.crowd[kept] & rules.knows_crowds
+    boxes, masks = ground_truth.boxes[kept], None
+    if iou_type == "segm":
+        assert ground_truth.masks is not None, "ground truth was read without its masks"
+        rles = ground_truth.masks.take(kept)
+        boxes, masks = mask_boxes(rles), PackedMasks.pack(rles)
+    return Objects(
+        image=ground_truth.image[kept],
+        category=ground_truth.category[kept],
+        boxes=boxes,
+        areas=areas[kept],
+        ignore=crowd if rules.knows_crowds else ground_truth.ignore[kept],
+        crowd=crowd,
+        masks=masks,
+    )
+
+
+def cell_table(ground_truth: GroundTruth, objects: Objects) -> NDArray[np.uint8]:
+    """(I, C) what is known of each image and category.
+
+    A federated data set looks only for some categories in an image: those with objects, and those
+    verified to be absent.
+    """
+    shape = (len(ground_truth.image_ids), len(ground_truth.category_ids))
+    table = np.zeros(shape, np.uint8)
+    if ground_truth.negatives is None:
+        table |= CHECKED
+    else:
+        table[ground_truth.negatives] |= CHECKED
+    table[objects.image, objects.category] |= CHECKED | HOLDS_OBJECTS
+    table[ground_truth.not_exhaustive] |= NOT_EXHAUSTIVE
+    return table
+
+
+def rank_detections(
+    ground_truth: GroundTruth,
+    table: NDArray[np.uint8],
+    predictions: Predictions,
+    rules: Rules,
+    *,
+    caps: tuple[int, ...],
+    iou_type: IouType,
+    mask_area: MaskArea = "mask",
+) -> Ranking:
+    """Cap, filter and sort detections.
+
+    Args:
+        ground_truth: names the images and categories.
+        table: (I, C) of `cell_table`.
+        predictions: all of them.
+        rules: the protocol.
+        caps: every cap that will be asked for; what is beyond the largest is left out here.
+        iou_type: whether masks are needed.
+        mask_area: what the size of a detected mask is.
+
+    Raises:
+        DataError: a detection names an image that the ground truth does not hold.
+    """
+    image, category, known, place = _locate(ground_truth, predictions, rules, min(caps))
+    kept = np.flatnonzero(known & (place < max(caps)))
+    cells = table[image[kept], category[kept]]
+    checked = (cells & CHECKED) > 0
+    kept, cells = kept[checked], cells[checked]
+    order = np.lexsort((image[kept], -predictions.scores[kept], category[kept]))
+    kept, cells = kept[order], cells[order]
+    boxes, areas, masks = _geometry(predictions, kept, iou_type, mask_area)
+    ranking = Ranking(
+        index=kept,
+        image=image[kept],
+        category=category[kept],
+        scores=predictions.scores[kept].astype(np.float64),
+        place=place[kept],
+        boxes=boxes,
+        areas=areas,
+        masks=masks,
+        cells=cells,
+    )
+    if masks is not None:
+        _check_sizes(ranking, ground_truth, predictions)
+    return _without_empty(ranking) if rules.drops_empty else ranking
+
+
+def _locate(
+    ground_truth: GroundTruth, predictions: Predictions, rules: Rules, smallest_cap: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], NDArray[np.int32]]:
+    """Image and category index of every detection, whether its category is listed, its place."""
+    image, image_known = look_up(ground_truth.image_ids, predictions.image_ids)
+    if not image_known.all():
+        index = int(np.argmin(image_known))
+        raise DataError(
+            f"{predictions.source}: entry {index} is for image {predictions.image_ids[index]}, "
+            f"which {ground_truth.source} does not hold. Are these predictions for another data "
+            "set or split?"
+        )
+    category, known = look_up(ground_truth.category_ids, predictions.category_ids)
+    if rules.cap_unit == "image":  # detections of categories that are not listed take places too
+        unit = image
+    else:
+        unit = (
+            category if rules.cap_unit == "category" else image * len(ground_truth.names) + category
+        )
+        unit = np.where(known, unit, -1)
+    place = places(unit, predictions.scores, smallest_cap)
+    return image.astype(np.int32), category.astype(np.int32), known, place
+
+
+def places(
+    unit: NDArray[np.integer], scores: NDArray[np.floating], smallest_cap: int
+) -> NDArray[np.int32]:
+    """Place (from 0) of each detection in its unit by falling score, then input order; both (D,).
+
+    Units with no more members than `smallest_cap` are not sorted: every place in them is 0.
+    """
+    place = np.zeros(len(unit), np.int32)
+    if not len(unit):
+        return place
+    _, inverse, counts = np.unique(unit, return_inverse=True, return_counts=True)
+    large = np.flatnonzero(counts[inverse] > smallest_cap)
+    order = large[np.lexsort((-scores[large], inverse[large]))]
+    place[order] = within_runs(inverse[order])
+    return place
+
+
+def within_runs(keys: NDArray[np.integer]) -> NDArray[np.int64]:
+    """0, 1, 2, ... anew in every run of equal `keys`."""
+    starts = run_starts(keys)
+    lengths = np.diff(np.append(starts, len(keys)))
+    return np.arange(len(keys)) - np.repeat(starts, lengths)
+
+
+def run_starts(keys: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Where runs of equal `keys` begin."""
+    if not len(keys):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+
+
+def _geometry(
+    predictions: Predictions, kept: NDArray[np.int64], iou_type: IouType, mask_area: MaskArea
+) -> tuple[NDArray[np.float64], NDArray[np.float64], PackedMasks | None]:
+    """Boxes, areas and masks of the detections `kept`."""
+    boxes = None if predictions.boxes is None else predictions.boxes[kept].astype(np.float64)
+    box_areas = None if boxes is None else boxes[:, 2] * boxes[:, 3]
+    if iou_type == "bbox" and boxes is not None and box_areas is not None:
+        return boxes, box_areas, None
+    assert predictions.masks is not None, "predictions were read without their masks"
+    rles = predictions.masks.take(kept)
+    areas = box_areas if mask_area == "box" and box_areas is not None else mask_areas(rles)
+    masks = PackedMasks.pack(rles) if iou_type == "segm" else None
+    return mask_boxes(rles), areas, masks
+
+
+def _check_sizes(ranking: Ranking, ground_truth: GroundTruth, predictions: Predictions) -> None:
+    assert ranking.masks is not None
+    wanted = ground_truth.image_sizes[ranking.image]
+    wrong = (ranking.masks.sizes != wanted).any(axis=1)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise DataError(
+            f"{predictions.source}: entry {ranking.index[first]} has a mask of size "
+            f"{ranking.masks.sizes[first].tolist()}, its image "
+            f"{ground_truth.image_ids[ranking.image[first]]} is {wanted[first].tolist()} (height, "
+            "width)"
+        )
+
+
+def _without_empty(ranking: Ranking) -> Ranking:
+    kept = np.flatnonzero((ranking.areas > 0) & (ranking.areas < np.inf))
+    if len(kept) == len(ranking):
+        return ranking
+    columns = {
+        column.name: getattr(ranking, column.name)[kept]
+        for column in fields(Ranking)
+        if column.name != "masks"
+    }
+    masks = None if ranking.masks is None else ranking.masks.select(kept)
+    return Ranking(masks=masks, **columns)

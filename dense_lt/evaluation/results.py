@@ -1,0 +1,131 @@
+"""What was measured? One evaluation's numbers with all that is needed to read them, as JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dense_lt.data.categories import GROUPS
+from dense_lt.utils.errors import DataError
+
+Metrics = dict[str, float | None]
+"""Official name ("AP", "APr", "AR@300", ...) -> value in [0, 1], None where undefined."""
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class; counts are None where no training file was given."""
+
+    category_id: int | str
+    name: str
+    group: str | None
+    train_images: int | None
+    train_instances: int | None
+    val_images: int
+    val_instances: int
+    AP: float | None
+    AP50: float | None
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """One evaluation. The names of the fields are the keys of `results.json`."""
+
+    run: str
+    protocol: str
+    """Which rules: "lvis", "coco", "lvis-fixed", ..."""
+    iou_type: str
+    """"bbox" or "segm"."""
+    max_detections: int
+    """Cap of the headline numbers, per image unless the protocol says otherwise."""
+    metrics: Metrics
+    by_max_detections: dict[str, Metrics]
+    """Every cap that was scored -> its metrics; the headline's included."""
+    counts: dict[str, Any]
+    """Images, annotations, detections, categories, categories_with_annotations by group."""
+    per_class: tuple[ClassResult, ...]
+    rules: dict[str, str] = field(default_factory=dict)
+    """Choices behind the numbers in words: IoU thresholds, cap, area of masks, backend."""
+    notes: tuple[str, ...] = ()
+    """Why something is undefined, what was assumed, what was left out."""
+    versions: dict[str, str] = field(default_factory=dict)
+    step: int | None = None
+    config: dict[str, Any] | None = None
+    seconds_per_image: float | None = None
+    intervals: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> EvaluationResult:
+        """The inverse of `to_json`.
+
+        Raises:
+            DataError: a field is missing or not known.
+        """
+        values = dict(stored)
+        try:
+            values["per_class"] = tuple(ClassResult(**entry) for entry in values["per_class"])
+            values["notes"] = tuple(values.get("notes", ()))
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"these are not evaluation results: {error}; evaluate again") from error
+
+    def save(self, folder: Path, suffix: str = "") -> Path:
+        """Write `results{suffix}.json` and `per_class{suffix}.csv` into `folder`.
+
+        Returns:
+            The path of the former.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"results{suffix}.json"
+        path.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        self.save_per_class(folder / f"per_class{suffix}.csv")
+        return path
+
+    def save_per_class(self, path: Path) -> None:
+        """Write one line per class, in the order of the category ids."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(ClassResult.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(asdict(entry) for entry in self.per_class)
+
+    @classmethod
+    def load(cls, path: Path) -> EvaluationResult:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def save_results(results: Sequence[EvaluationResult], folder: Path) -> list[Path]:
+    """Write results.json for the first of `results`, results_segm.json and so on for the others."""
+    return [
+        result.save(folder, "" if index == 0 else f"_{result.iou_type}")
+        for index, result in enumerate(results)
+    ]
+
+
+def why_undefined(name: str, counts: Mapping[str, Any]) -> str:
+    """Why metric `name` is None, for a reader of the table; `counts` are those of the result."""
+    group = {group[0]: group for group in GROUPS}.get(name[2:3])
+    if group is None or name[:2] != "AP":
+        size = {"s": "small ", "m": "medium ", "l": "large "}.get(name[2:3], "")
+        return f"the ground truth holds no {size}object"
+    if counts["categories_by_group"] is None:
+        return "frequency groups are not known"
+    having, total = (
+        counts[key][group] for key in ("categories_with_annotations", "categories_by_group")
+    )
+    return f"{having} of {total} {group} classes have ground truth"

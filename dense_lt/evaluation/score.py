@@ -1,0 +1,206 @@
+"""From ground truth and predictions to results: the one place that names what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+import numpy as np
+
+from dense_lt.data.categories import GROUPS
+from dense_lt.evaluation.curves import Curves
+from dense_lt.evaluation.ground_truth import GroundTruth, look_up
+from dense_lt.evaluation.lvis import match_detections
+from dense_lt.evaluation.metrics import class_precision, precision_metrics, recall_metrics
+from dense_lt.evaluation.predictions import Predictions
+from dense_lt.evaluation.results import ClassResult, EvaluationResult, Metrics, why_undefined
+from dense_lt.evaluation.rules import COCO, LVIS, SIZE_NAMES, IouType, MaskArea, Rules
+from dense_lt.utils.environment import versions
+
+Backend = Literal["ours", "lvis", "pycocotools"]
+
+PROTOCOLS: dict[str, tuple[Rules, tuple[int, ...]]] = {
+    "lvis": (LVIS, (300,)),
+    "coco": (COCO, (100, 10, 1)),
+}
+"""Name -> rules, and the caps if none are asked for; the first is the headline."""
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What to measure."""
+
+    protocol: str = "lvis"
+    """A key of PROTOCOLS."""
+    iou_type: IouType = "bbox"
+    caps: tuple[int, ...] = ()
+    """Caps of detections, the first for the headline; empty takes the protocol's."""
+    mask_area: MaskArea = "mask"
+    """What decides the size range of a detected mask."""
+
+    @property
+    def rules(self) -> Rules:
+        """The protocol's."""
+        return PROTOCOLS[self.protocol][0]
+
+    @property
+    def all_caps(self) -> tuple[int, ...]:
+        """Without repetition, the headline first."""
+        return tuple(dict.fromkeys(self.caps or PROTOCOLS[self.protocol][1]))
+
+
+def score(
+    ground_truth: GroundTruth,
+    predictions: Predictions,
+    settings: ScoreSettings | None = None,
+    *,
+    run: str = "",
+) -> EvaluationResult:
+    """Measure `predictions`.
+
+    Args:
+        ground_truth: with masks if masks are scored.
+        predictions: likewise; none at all give numbers like any others.
+        settings: LVIS boxes by default.
+        run: name to put over the numbers.
+
+    Raises:
+        DataError: the two do not belong together.
+    """
+    settings = settings or ScoreSettings()
+    matched = match_detections(
+        ground_truth,
+        predictions,
+        settings.rules,
+        caps=settings.all_caps,
+        iou_type=settings.iou_type,
+        mask_area=settings.mask_area,
+    )
+    curves = {cap: matched.curves(cap) for cap in settings.all_caps}
+    return summarise(ground_truth, predictions, curves, settings, run=run)
+
+
+def summarise(
+    ground_truth: GroundTruth,
+    predictions: Predictions,
+    curves: Mapping[int, Curves],
+    settings: ScoreSettings,
+    *,
+    run: str = "",
+    backend: Backend = "ours",
+) -> EvaluationResult:
+    """The results of `curves`, one for each cap of `settings`, whoever computed them."""
+    caps = settings.all_caps
+    by_cap: dict[str, Metrics] = {
+        str(cap): precision_metrics(curves[cap], ground_truth) | recall_metrics(curves[cap], cap)
+        for cap in caps
+    }
+    headline = dict(by_cap[str(caps[0])])
+    if settings.rules is COCO:  # its summary lists the recalls at all caps
+        for cap in caps[1:]:
+            headline |= recall_metrics(curves[cap], cap, SIZE_NAMES[:1])
+    counts = _counts(ground_truth, predictions)
+    undefined = [name for name, value in headline.items() if value is None]
+    reasons = [f"{name} is n/a: {why_undefined(name, counts)}" for name in undefined]
+    return EvaluationResult(
+        run=run,
+        protocol=settings.protocol,
+        iou_type=settings.iou_type,
+        max_detections=caps[0],
+        metrics=headline,
+        by_max_detections=by_cap,
+        counts=counts,
+        per_class=_per_class(ground_truth, curves[caps[0]]),
+        rules=_rules_in_words(settings, backend),
+        notes=(*ground_truth.notes, *_notes(ground_truth, predictions, settings), *reasons),
+        versions=_versions(settings, backend),
+    )
+
+
+def _counts(ground_truth: GroundTruth, predictions: Predictions) -> dict[str, Any]:
+    present = np.zeros(len(ground_truth.names), bool)
+    present[ground_truth.category] = True
+    groups = {group: ground_truth.labels_in_group(group) for group in GROUPS}
+    known = ground_truth.groups is not None
+    return {
+        "images": len(ground_truth.image_ids),
+        "annotations": len(ground_truth.areas),
+        "detections": len(predictions),
+        "categories": len(ground_truth.names),
+        "categories_by_group": {g: len(own) for g, own in groups.items()} if known else None,
+        "categories_with_annotations": {g: int(present[own].sum()) for g, own in groups.items()}
+        if known
+        else None,
+    }
+
+
+def _per_class(ground_truth: GroundTruth, curves: Curves) -> tuple[ClassResult, ...]:
+    size = len(ground_truth.names)
+    pairs = np.unique(ground_truth.image * np.int64(size) + ground_truth.category)
+    val_images = np.bincount(pairs % size, minlength=size).tolist() if size else []
+    val_instances = np.bincount(ground_truth.category, minlength=size).tolist()
+    ap, ap50 = class_precision(curves)
+    unknown = (None,) * size
+    columns = zip(
+        ground_truth.category_ids.tolist(),
+        ground_truth.names,
+        ground_truth.groups or unknown,
+        ground_truth.train_images or unknown,
+        ground_truth.train_instances or unknown,
+        val_images,
+        val_instances,
+        ap,
+        ap50,
+        strict=True,
+    )
+    return tuple(ClassResult(*values) for values in columns)
+
+
+def _rules_in_words(settings: ScoreSettings, backend: Backend) -> dict[str, str]:
+    words = {
+        "iou_thresholds": "0.50:0.05:0.95",
+        "cap": f"{settings.all_caps[0]} detections of one {settings.rules.cap_unit}",
+        "backend": "dense_lt" if backend == "ours" else backend,
+    }
+    if settings.iou_type == "segm":
+        words["size_of_a_detection"] = {
+            "mask": "area of its mask, as in detectron2",
+            "box": "area of its box where the predictions give one, as in the lvis package",
+        }[settings.mask_area]
+    return words
+
+
+def _notes(
+    ground_truth: GroundTruth, predictions: Predictions, settings: ScoreSettings
+) -> list[str]:
+    notes = []
+    _, known = look_up(ground_truth.category_ids, predictions.category_ids)
+    if not known.all():
+        ids = np.unique(predictions.category_ids[~known])
+        shown = ", ".join(map(str, ids[:5].tolist())) + (", ..." if len(ids) > 5 else "")
+        notes.append(
+            f"{np.count_nonzero(~known)} detections name {len(ids)} category ids that "
+            f"{ground_truth.source} does not list ({shown}); they only take places under the cap"
+        )
+    if not len(predictions):
+        notes.append("there are no detections: precision and recall are 0")
+    crowds = np.count_nonzero(ground_truth.crowd)
+    if crowds and not settings.rules.knows_crowds:
+        notes.append(f"{crowds} `iscrowd` annotations count as ordinary objects, as in LVIS")
+    return notes
+
+
+def _versions(settings: ScoreSettings, backend: Backend) -> dict[str, str]:
+    wanted = {"dense_lt", "numpy", "python", backend}
+    wanted |= {"pycocotools"} if settings.iou_type == "segm" else set()
+    found = {**versions(), "lvis": _lvis_version()}
+    return {name: version for name, version in found.items() if name in wanted and version}
+
+
+def _lvis_version() -> str | None:
+    try:
+        return metadata.version("lvis")
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,62 @@
+"""Score a predictions file against an annotation file. No torch import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.annotations import read_ground_truth
+from dense_lt.evaluation.ground_truth import GroundTruth
+from dense_lt.evaluation.json_files import read_json
+from dense_lt.evaluation.official import official_curves
+from dense_lt.evaluation.prediction_files import read_predictions
+from dense_lt.evaluation.predictions import Predictions
+from dense_lt.evaluation.results import EvaluationResult
+from dense_lt.evaluation.score import Backend, ScoreSettings, score, summarise
+
+
+def score_files(
+    ground_truth: Path,
+    predictions: Path,
+    settings: ScoreSettings,
+    *,
+    training: CategoryTable | None = None,
+    backend: Backend = "ours",
+    run: str = "",
+) -> EvaluationResult:
+    """Read both files and measure.
+
+    Args:
+        ground_truth: LVIS or COCO annotations.
+        predictions: JSON list of detections.
+        settings: what to measure.
+        training: frequency groups and counts of the training set; None takes what is in
+            `ground_truth`.
+        backend: "ours", or the official package of the protocol.
+        run: name to put over the numbers.
+
+    Raises:
+        DataError: a file cannot be used, or the two do not belong together.
+    """
+    truth, found = read_inputs(ground_truth, predictions, settings)
+    if training is not None:
+        truth = truth.with_training_counts(training)
+    if backend == "ours":
+        return score(truth, found, settings, run=run)
+    curves = official_curves(read_json(ground_truth), read_json(predictions), settings, backend)
+    return summarise(truth, found, curves, settings, run=run, backend=backend)
+
+
+def read_inputs(
+    ground_truth: Path, predictions: Path, settings: ScoreSettings
+) -> tuple[GroundTruth, Predictions]:
+    """Read both files as far as `settings` need them.
+
+    Raises:
+        DataError: one cannot be read or is broken.
+    """
+    masks = settings.iou_type == "segm"
+    truth = read_ground_truth(ground_truth, masks=masks)
+    sizes = [(height, width) for height, width in truth.image_sizes.tolist()]
+    by_id = dict(zip(truth.image_ids.tolist(), sizes, strict=True))
+    return truth, read_predictions(predictions, masks=masks, sizes=by_id)

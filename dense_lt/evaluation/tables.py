@@ -1,0 +1,77 @@
+"""The printed table: metrics down, runs and caps across, in per cent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dense_lt.data.categories import GROUPS
+from dense_lt.evaluation.results import EvaluationResult, why_undefined
+
+
+def format_results(results: Sequence[EvaluationResult]) -> str:
+    """What was measured, the table, and the notes, as text for a console.
+
+    Columns are the caps of each result. A row that is undefined everywhere says why.
+    """
+    columns = [
+        (result, cap, metrics)
+        for result in results
+        for cap, metrics in result.by_max_detections.items()
+    ]
+    rows = [["", *(result.run or "predictions" for result, _, _ in columns)]]
+    rows.append(["at most", *(f"{cap} per {_unit(result)}" for result, cap, _ in columns)])
+    names = dict.fromkeys(name.split("@")[0] for _, _, metrics in columns for name in metrics)
+    for name in names:
+        cells = [_cell(result, cap, name) for result, cap, _ in columns]
+        rows.append([name, *cells])
+    lines = [*dict.fromkeys(_headline(result) for result in results), "", *_align(rows), ""]
+    notes = dict.fromkeys(
+        note for result in results for note in result.notes if " n/a: " not in note
+    )
+    return "\n".join([*lines, *(f"note: {note}" for note in notes)]).rstrip() + "\n"
+
+
+def _unit(result: EvaluationResult) -> str:
+    return result.rules.get("cap", "of one image").rsplit("of one ", 1)[-1]
+
+
+def _cell(result: EvaluationResult, cap: str, name: str) -> str:
+    metrics = result.by_max_detections[cap]
+    full = name if name in metrics else f"{name}@{cap}"
+    value = metrics.get(full)
+    if value is not None:
+        return f"{100 * value:.2f}"
+    return f"n/a ({why_undefined(name, result.counts)})"
+
+
+def _headline(result: EvaluationResult) -> str:
+    counts = result.counts
+    parts = [
+        f"protocol {result.protocol}, {result.iou_type}, IoU {result.rules['iou_thresholds']}",
+        f"{counts['images']:,} images",
+        f"{counts['annotations']:,} objects",
+        f"{counts['categories']:,} categories",
+    ]
+    if counts["categories_by_group"] is not None:
+        having, total = counts["categories_with_annotations"], counts["categories_by_group"]
+        parts.append(
+            "with ground truth: " + ", ".join(f"{having[g]} of {total[g]} {g}" for g in GROUPS)
+        )
+    if "size_of_a_detection" in result.rules:
+        parts.append("size of a detection: " + result.rules["size_of_a_detection"])
+    return "; ".join(parts)
+
+
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """First column to the left, numbers to the right; long explanations do not widen a column."""
+    widths = [
+        max(len(row[column]) for row in rows if not row[column].startswith("n/a ("))
+        for column in range(len(rows[0]))
+    ]
+    return [
+        (f"{row[0]:<{widths[0]}}  " + "  ".join(_pad(row[1:], widths[1:]))).rstrip() for row in rows
+    ]
+
+
+def _pad(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
