@@ -143,11 +143,15 @@ def build_val_loader(
     config: DataConfig,
     *,
     batch_size: int,
+    images: int | None = None,
     rank: int = 0,
     world_size: int = 1,
 ) -> BatchLoader:
-    """Every image once over all processes, in the order of the file; the last batch may be small."""
-    indices = range(rank, len(dataset), world_size)
+    """Every image once over all processes, in the order of the file; the last batch may be small.
+
+    `images` stops after the first so many of the data set; None takes all.
+    """
+    indices = range(rank, min(len(dataset), images or len(dataset)), world_size)
     batches = [
         [Draw(index, index) for index in indices[first : first + batch_size]]
         for first in range(0, len(indices), batch_size)
