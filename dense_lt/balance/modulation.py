@@ -70,15 +70,15 @@ class EqualizedFocal:
 class EqualizationV2:
     """Cross-entropy with negatives weighted down and positives up while the ratio is low.
 
-    Negatives weigh f(ratio) = sigmoid(gamma (ratio - mu)), positives 1 + alpha (1 - f); the ratio
-    is not clamped, and a class of which nothing was seen gets 1 and 1.
+    Negatives weigh f(ratio) = sigmoid(steepness (ratio - mu)), positives 1 + alpha (1 - f). The
+    ratio is not clamped; a class of which nothing was seen gets 1 and 1.
 
     Source: Tan et al. 2021, Equalization loss v2; the published code starts at a ratio of 100,
     which gives the same weights as inf.
     """
 
-    gamma: float = 12.0
-    """Steepness of the map."""
+    steepness: float = 12.0
+    """How sharply the weight of negatives rises with the ratio."""
 
     mu: float = 0.8
     """Ratio at which negatives weigh one half."""
@@ -88,7 +88,7 @@ class EqualizationV2:
 
     def __call__(self, ratio: Tensor) -> Modulation:
         """See the class."""
-        negative = torch.sigmoid(self.gamma * (ratio - self.mu))
+        negative = torch.sigmoid(self.steepness * (ratio - self.mu))
         return Modulation(torch.zeros_like(ratio), 1 + self.alpha * (1 - negative), negative)
 
 

@@ -87,8 +87,8 @@ class EqualizationV2LossConfig(Section):
     """Equalization loss v2, EQL v2 (Tan et al. 2021)."""
 
     kind: Literal["eql_v2"]
-    gamma: PositiveFloat = 12.0
-    """Steepness of the map from ratio to weight."""
+    steepness: PositiveFloat = 12.0
+    """How sharply the weight of negatives rises with the ratio."""
 
     mu: float = 0.8
     """Ratio at which the negatives of a class weigh one half."""

@@ -29,9 +29,9 @@ def build_classification_loss(
         case settings.EqualizedQualityFocalLossConfig(gamma=gamma, scale=scale):
             policy = EqualizedFocal(-1, gamma, scale)
             return SigmoidLoss(policy, statistics, weight=weight, needs_quality=True)
-        case settings.EqualizationV2LossConfig(gamma=gamma, mu=mu, alpha=alpha):
+        case settings.EqualizationV2LossConfig(steepness=steepness, mu=mu, alpha=alpha):
             return SigmoidLoss(
-                EqualizationV2(gamma, mu, alpha),
+                EqualizationV2(steepness, mu, alpha),
                 statistics,
                 weight=weight,
                 objectness=section.objectness,

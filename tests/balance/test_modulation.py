@@ -44,7 +44,7 @@ def test_equalized_quality_focal_has_no_alpha():
 
 def test_eql_v2_map_has_the_published_values():
     """Ratio 0: 6.8e-5 and 5; 0.5: 0.027 and 4.89; 1: 0.917 and 1.33; from 2 on: 1 and 1."""
-    gamma, positive, negative = EqualizationV2(gamma=12.0, mu=0.8, alpha=4.0)(RATIO)
+    gamma, positive, negative = EqualizationV2(steepness=12.0, mu=0.8, alpha=4.0)(RATIO)
     assert gamma.tolist() == [0.0] * 5
     assert negative.tolist() == pytest.approx([1, 6.8e-5, 0.0266, 0.9168, 1], rel=1e-2)
     assert positive.tolist() == pytest.approx([1, 5, 4.893, 1.333, 1], rel=1e-3)

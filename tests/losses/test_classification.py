@@ -150,7 +150,7 @@ def test_quality_losses_ask_for_quality():
 
 
 def test_settings_reach_the_loss():
-    loss = build("eql_v2", 5, gamma=10, mu=0.9, alpha=2, objectness=False)
+    loss = build("eql_v2", 5, steepness=10, mu=0.9, alpha=2, objectness=False)
     assert loss.modulator == EqualizationV2(10, 0.9, 2)
     assert loss.num_logits == 5
     tracker = build("focal", 5, statistics={"decay": 0.9, "count_prior": 3}).statistics

@@ -36,7 +36,7 @@ class Rows(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Sums that the backends add to, unscaled, float64, on the device of the logits."""
+    """Sums over entries, without the scale, float64."""
 
     loss: Tensor  # ()
     positive: Tensor  # (C,) sum of |dl/dlogit| over positive entries
@@ -49,29 +49,32 @@ class Totals(NamedTuple):
         return cls(sums[-1], sums[:num_classes], sums[num_classes:-1])
 
 
-class Backend(Protocol):
-    """One pass over a matrix of logits."""
+class Accumulator(Protocol):
+    """Goes over matrix after matrix of logits: levels of a pyramid, or pieces of one."""
 
-    def __call__(
-        self,
-        logits: Tensor,
-        rows: Rows,
-        modulation: Modulation,
-        totals: Totals,
-        *,
-        scale: Tensor,
-        gradient: Tensor | None,
-    ) -> None:
-        """Add the sums of `logits` (N, C) to `totals` and write its gradient.
+    def add(self, logits: Tensor, rows: Rows, gradient: Tensor | None) -> None:
+        """Count the entries of `logits` and write their gradient.
 
         Args:
             logits: (N, C), contiguous.
-            rows: labels, and quality targets and groups where there are any, of the N rows.
-            modulation: on the device of the logits.
-            totals: added to, without `scale`.
-            scale: () float32, factor of the gradient.
+            rows: what is known of the N rows.
             gradient: (N, C) in the dtype of the logits, written: d(scale * loss)/dlogits. May be
                 the memory of `logits`; None when no gradient is wanted.
+        """
+        ...
+
+    def totals(self) -> Totals:
+        """Sums over everything that was added."""
+        ...
+
+
+class Backend(Protocol):
+    """Who computes: makes an `Accumulator` for one call of the loss."""
+
+    def __call__(self, modulation: Modulation, scale: Tensor, /) -> Accumulator:
+        """Begin with the classes' `modulation` and the factor `scale` () of the gradients.
+
+        The dtype of `scale` is that of the maths: float32, or float64 for float64 logits.
         """
         ...
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dense_lt.ops.matching import IGNORE
-from dense_lt.ops.sigmoid_loss.arguments import Modulation, Rows, Totals, compute_dtype
+from dense_lt.ops.sigmoid_loss.arguments import Modulation, Rows, Totals
 from dense_lt.ops.sigmoid_loss.formulas import matched_terms
 
 CHUNK_ROWS = 256
@@ -43,100 +43,100 @@ class _SortedRows(NamedTuple):
         return slice(self.starts[chunk], self.starts[chunk + 1])
 
 
-def chunked_loss(
-    logits: Tensor,
-    rows: Rows,
-    modulation: Modulation,
-    totals: Totals,
-    *,
-    scale: Tensor,
-    gradient: Tensor | None,
-    chunk_rows: int = CHUNK_ROWS,
-) -> None:
-    """A `Backend` for a CPU; see `Backend.__call__`. Waits for the device where that is not a CPU.
+class ChunkedLoss:
+    """An `Accumulator` for a CPU; waits for the device where that is not a CPU.
 
     Every entry is taken for a negative, but for the at most N positive ones, which are blanked out
     of the dense pass and done apart. Subtracting their negative part afterwards instead would leave
     rounding errors many times the true sum of a column of easy negatives.
     """
-    shape = modulation.to(compute_dtype(logits))
-    positives = _SortedRows.where(rows.labels >= 0, chunk_rows)
-    ignored = _SortedRows.where(rows.labels == IGNORE, chunk_rows)
-    labels = rows.labels[positives.rows]
-    quality = None if rows.quality is None else rows.quality[positives.rows]
-    # read before the loop, which may overwrite the logits
-    matched = matched_terms(
-        logits[positives.rows, labels].to(shape.gamma.dtype),
-        None if quality is None else quality.to(shape.gamma.dtype),
-        shape.gamma[labels],
-        shape.positive_weight[labels],
-    )
-    totals.positive.index_add_(0, labels, matched.gradient.abs().double())
-    totals.loss.add_(matched.loss.sum(dtype=torch.float64))
 
-    pad = _Scratchpad(logits, shape, min(chunk_rows, len(logits)))
-    for chunk, start in enumerate(range(0, len(logits), chunk_rows)):
-        stop = min(start + chunk_rows, len(logits))
-        own = positives.of_chunk(chunk)
-        slope = pad.negatives(
-            logits[start:stop],
-            totals,
-            groups=None if rows.groups is None else rows.groups[start:stop],
-            ignored=ignored.rows[ignored.of_chunk(chunk)] - start,
-            blank=(positives.rows[own] - start, labels[own]),
-        )
+    def __init__(
+        self, modulation: Modulation, scale: Tensor, *, chunk_rows: int = CHUNK_ROWS
+    ) -> None:
+        self._modulation = modulation.to(scale.dtype)
+        self._exponent_factor = self._modulation.gamma * _LOG2_E
+        self._scale = scale
+        self._one = torch.ones_like(scale)
+        self._chunk_rows = chunk_rows
+        self._totals = Totals.zeros(len(modulation.gamma), scale.device)
+        self._scratch: Tensor | None = None  # (buffers, rows, C)
+
+    def add(self, logits: Tensor, rows: Rows, gradient: Tensor | None) -> None:
+        """See `Accumulator`."""
+        positives = _SortedRows.where(rows.labels >= 0, self._chunk_rows)
+        ignored = _SortedRows.where(rows.labels == IGNORE, self._chunk_rows)
+        labels = rows.labels[positives.rows]
+        # before the loop, which may overwrite the logits
+        slopes = self._positives(logits, rows, positives.rows, labels)
+        for chunk, start in enumerate(range(0, len(logits), self._chunk_rows)):
+            stop = min(start + self._chunk_rows, len(logits))
+            own = positives.of_chunk(chunk)
+            slope = self._negatives(
+                logits[start:stop],
+                groups=None if rows.groups is None else rows.groups[start:stop],
+                ignored=ignored.rows[ignored.of_chunk(chunk)] - start,
+                blank=(positives.rows[own] - start, labels[own]),
+            )
+            if gradient is not None:
+                torch.mul(slope, self._scale, out=gradient[start:stop])
         if gradient is not None:
-            torch.mul(slope, scale, out=gradient[start:stop])
-    if gradient is not None:
-        gradient[positives.rows, labels] = (matched.gradient * scale).to(gradient.dtype)
+            gradient[positives.rows, labels] = (slopes * self._scale).to(gradient.dtype)
 
+    def totals(self) -> Totals:
+        """See `Accumulator`."""
+        return self._totals
 
-class _Scratchpad:
-    """Buffers of one chunk, and the arithmetic of its negative entries in them."""
+    def _positives(self, logits: Tensor, rows: Rows, index: Tensor, labels: Tensor) -> Tensor:
+        """Count the positive entries (P,); their gradients."""
+        dtype = self._scale.dtype
+        terms = matched_terms(
+            logits[index, labels].to(dtype),
+            None if rows.quality is None else rows.quality[index].to(dtype),
+            self._modulation.gamma[labels],
+            self._modulation.positive_weight[labels],
+        )
+        self._totals.positive.index_add_(0, labels, terms.gradient.abs().double())
+        self._totals.loss.add_(terms.loss.sum(dtype=torch.float64))
+        return terms.gradient
 
-    def __init__(self, logits: Tensor, modulation: Modulation, num_rows: int) -> None:
-        dtype = compute_dtype(logits)
-        self.modulation = modulation
-        self.exponent_factor = modulation.gamma * _LOG2_E
-        self.one = torch.ones((), dtype=dtype, device=logits.device)
-        size = (4 if logits.dtype != dtype else 3, num_rows, logits.shape[1])
-        self.buffers = torch.empty(size, dtype=dtype, device=logits.device)
-
-    def negatives(
+    def _negatives(
         self,
         logits: Tensor,
-        totals: Totals,
         *,
         groups: Tensor | None,
         ignored: Tensor,
         blank: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """Add the sums of a chunk (n, C) to `totals`; its gradient (n, C), in a scratch buffer."""
-        softplus, factor, spare, *converted = (buffer[: len(logits)] for buffer in self.buffers)
-        values = converted[0].copy_(logits) if converted else logits
+        """Count the negative entries of a chunk (n, C); their gradient, in a scratch buffer."""
+        softplus, factor, spare, converted = self._buffers(logits)
+        values = logits if logits.dtype == spare.dtype else converted.copy_(logits)
         # softplus(z) = max(z, 0) + log1p(exp(-|z|)); exp2 is three times as fast as exp on a CPU,
         # and log1p is six times as fast on [0, 1] as above
         torch.abs(values, out=softplus).mul_(-_LOG2_E).exp2_().log1p_()
         torch.clamp(values, min=0, max=_LARGEST_SOFTPLUS, out=factor)
         softplus.add_(factor)
         # weight q^gamma, where log q = z - softplus(z); it cancels for large z only, where it is 0
-        torch.sub(values, softplus, out=factor).mul_(self.exponent_factor)
+        torch.sub(values, softplus, out=factor).mul_(self._exponent_factor)
         factor.clamp_(min=_SMALLEST_EXPONENT, max=0).exp2_()
-        factor.mul_(self._negative_weight(groups, spare))
+        weight = self._modulation.negative_weight
+        if groups is not None:
+            weight = torch.index_select(weight, 0, groups, out=spare)
+        factor.mul_(weight)
         if len(ignored):
             factor[ignored] = 0
         if len(blank[0]):
             factor[blank] = 0
-        totals.loss.add_(torch.dot(factor.view(-1), softplus.view(-1)))
+        self._totals.loss.add_(torch.dot(factor.view(-1), softplus.view(-1)))
         # times gamma (1 - q) softplus(z) + q
         torch.sigmoid(values, out=spare)
-        slope = torch.lerp(softplus.mul_(self.modulation.gamma), self.one, spare, out=softplus)
-        factor.mul_(slope)
-        totals.negative.add_(factor.sum(0))
+        softplus.mul_(self._modulation.gamma)
+        factor.mul_(torch.lerp(softplus, self._one, spare, out=softplus))
+        self._totals.negative.add_(factor.sum(0))
         return factor
 
-    def _negative_weight(self, groups: Tensor | None, out: Tensor) -> Tensor:
-        """(C,), or the (n, C) rows chosen by `groups`, in `out`."""
-        if groups is None:
-            return self.modulation.negative_weight
-        return torch.index_select(self.modulation.negative_weight, 0, groups, out=out)
+    def _buffers(self, logits: Tensor) -> Tensor:
+        """Four buffers (4, n, C); the last is used, and so takes memory, for bfloat16 only."""
+        if self._scratch is None or self._scratch.shape[1] < len(logits):
+            self._scratch = self._scale.new_empty(4, *logits.shape)
+        return self._scratch[:, : len(logits)]

@@ -18,15 +18,14 @@ from dense_lt.ops.sigmoid_loss.arguments import (
     Backend,
     Modulation,
     Rows,
-    Totals,
     as_tuple,
     check_arguments,
     rows_of,
     scale_tensor,
 )
 from dense_lt.ops.sigmoid_loss.backward import keep_gradients, release_gradients
-from dense_lt.ops.sigmoid_loss.chunked import chunked_loss
-from dense_lt.ops.sigmoid_loss.reference import dense_loss
+from dense_lt.ops.sigmoid_loss.chunked import ChunkedLoss
+from dense_lt.ops.sigmoid_loss.reference import DenseLoss
 
 BackendName = Literal["auto", "reference", "chunked", "triton"]
 
@@ -115,25 +114,20 @@ class _MadeInForward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, problem: _Problem, *matrices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        totals = Totals.zeros(len(problem.modulation.gamma), matrices[0].device)
         gradients: list[Tensor | None] = []
         # autocast would run the products of the maths in bfloat16
         with torch.autocast(matrices[0].device.type, enabled=False):
+            accumulator = problem.backend(problem.modulation, problem.scale)
             for matrix, rows, wanted in zip(
                 matrices, problem.rows, problem.wants_gradient, strict=True
             ):
                 logits = matrix.detach()  # shares the version counter: overwriting is noticed
-                target = logits if problem.overwrite else torch.empty_like(logits)
-                gradient = target if wanted else None
-                problem.backend(
-                    logits,
-                    rows,
-                    problem.modulation,
-                    totals,
-                    scale=problem.scale,
-                    gradient=gradient,
-                )
+                gradient = None
+                if wanted:
+                    gradient = logits if problem.overwrite else torch.empty_like(logits)
+                accumulator.add(logits, rows, gradient)
                 gradients.append(gradient)
+            totals = accumulator.totals()
         keep_gradients(ctx, gradients)
         ctx.mark_non_differentiable(totals.positive, totals.negative)
         loss = (totals.loss * problem.scale).to(problem.scale.dtype)
@@ -149,7 +143,8 @@ def _forbid_other_uses(matrix: Tensor) -> None:
 
     A reader before the loss is caught by the version counter, which overwriting raises.
     """
-    if matrix.is_leaf:
+    base = matrix if matrix._base is None else matrix._base
+    if base.is_leaf:
         raise ValueError(
             "modulated_sigmoid_loss: overwrite_logits=True would destroy the values of a leaf "
             "tensor; pass the output of a layer, or leave it out"
@@ -163,11 +158,13 @@ def _forbid_other_uses(matrix: Tensor) -> None:
                 "something else read them as well; pass overwrite_logits=False"
             )
 
-    matrix.register_hook(check)
+    # later readers of a view go to its base; of a base that is larger, other parts may be in use
+    for tensor in {matrix, base} if base.numel() == matrix.numel() else {matrix}:
+        tensor.register_hook(check)
 
 
 def choose_backend(name: BackendName, logits: Tensor) -> Backend:
     """The backend called `name`, or the fastest for `logits`."""
     if name == "auto":
         name = "reference" if logits.dtype == torch.float64 else "chunked"
-    return {"reference": dense_loss, "chunked": chunked_loss}[name]
+    return {"reference": DenseLoss, "chunked": ChunkedLoss}[name]

@@ -21,7 +21,6 @@ from dense_lt.ops.sigmoid_loss.arguments import (
     Matrices,
     Modulation,
     Rows,
-    Totals,
     as_tuple,
     check_dtype,
     check_rows,
@@ -126,14 +125,14 @@ class _FusedHead(torch.autograd.Function):
         _, wants_weight, wants_bias, *wants_maps = (
             needed and problem.wants_gradient for needed in ctx.needs_input_grad
         )
-        layer = _Layer(problem, weight, bias, wants_weight=wants_weight, wants_bias=wants_bias)
         # autocast has been heard in the choice of dtype and must not touch the maths
         with torch.autocast(weight.device.type, enabled=False):
+            layer = _Layer(problem, weight, bias, wants_weight=wants_weight, wants_bias=wants_bias)
             map_gradients = [
                 layer.add_level(level.detach(), rows, wants_gradient=wanted)
                 for level, rows, wanted in zip(maps, problem.rows, wants_maps, strict=True)
             ]
-        totals, gradients = layer.totals, layer.gradients
+        totals, gradients = layer.accumulator.totals(), layer.gradients
         keep_gradients(
             ctx,
             [
@@ -167,7 +166,7 @@ class _Layer:
         self.weight = weight.detach().to(problem.dtype, memory_format=torch.channels_last)
         self.bias = None if bias is None else bias.detach().to(problem.dtype)
         self.num_classes = len(problem.modulation.gamma)
-        self.totals = Totals.zeros(self.num_classes, weight.device)
+        self.accumulator = problem.backend(problem.modulation, problem.scale)
         sums = problem.scale.dtype
         self.gradients = _Gradients(
             torch.zeros_like(self.weight, dtype=sums) if wants_weight else None,
@@ -223,14 +222,7 @@ class _Layer:
     def _add_rows(self, logits: Tensor, rows: Rows) -> None:
         """Add the loss of `logits` (n, A*C) and put their gradient in their place."""
         matrix = logits.view(-1, self.num_classes)
-        self.problem.backend(
-            matrix,
-            rows,
-            self.problem.modulation,
-            self.totals,
-            scale=self.problem.scale,
-            gradient=matrix if self.problem.wants_gradient else None,
-        )
+        self.accumulator.add(matrix, rows, matrix if self.problem.wants_gradient else None)
         if self.gradients.bias is not None:
             self.gradients.bias.add_(logits.sum(0, dtype=self.gradients.bias.dtype))
 

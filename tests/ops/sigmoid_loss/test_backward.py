@@ -60,12 +60,28 @@ def test_a_reader_before_overwriting_fails_in_backward(problem, leaf):
         (loss + other).backward()
 
 
-def test_a_reader_after_overwriting_fails_in_backward(problem, leaf):
-    logits = leaf * 1
+@pytest.mark.parametrize("reader", ["rows", "layer output"])
+def test_a_reader_after_overwriting_fails_in_backward(problem, leaf, reader):
+    output = (leaf * 1).reshape(5, 2, 3, 6).permute(0, 3, 1, 2)
+    logits = output.permute(0, 2, 3, 1).reshape(-1, 6)
     loss = call(logits, problem, overwrite_logits=True).loss
-    other = logits.exp().sum()
+    other = {"rows": logits, "layer output": output}[reader].exp().sum()
     with pytest.raises(RuntimeError, match="overwrite_logits=False"):
         (loss + other).backward()
+
+
+def test_overwriting_rows_that_are_a_view_of_a_layers_output():
+    layer = torch.nn.Conv2d(3, 8, 1).to(memory_format=torch.channels_last)
+    images = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    problem = draw_problem(2 * 4 * 5 * 2, 4, dtype=torch.float32)
+
+    def gradients(**options):
+        output = layer(images)
+        rows = output.permute(0, 2, 3, 1).reshape(-1, 4)
+        assert rows.data_ptr() == output.data_ptr()
+        return torch.autograd.grad(call(rows, problem, **options).loss, layer.weight)
+
+    torch.testing.assert_close(gradients(overwrite_logits=True), gradients())
 
 
 def test_a_second_loss_on_overwritten_logits_fails_in_backward(problem, leaf):

@@ -11,8 +11,8 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from dense_lt.ops.matching import BACKGROUND, IGNORE
-from dense_lt.ops.sigmoid_loss.arguments import Modulation, Rows, Totals
-from dense_lt.ops.sigmoid_loss.chunked import chunked_loss
+from dense_lt.ops.sigmoid_loss.arguments import Modulation, Rows
+from dense_lt.ops.sigmoid_loss.chunked import ChunkedLoss
 from dense_lt.ops.sigmoid_loss.function import modulated_sigmoid_loss
 
 BACKENDS = ["reference", "chunked"]
@@ -193,20 +193,34 @@ def test_empty_and_uniform_cases(backend, num_rows, num_classes, fill):
 def test_chunks_of_any_size_equal_autograd(num_rows, num_classes, chunk_rows, seed):
     problem = draw_problem(num_rows, num_classes, seed=seed)
     expected = by_autograd(problem)
-    totals = Totals.zeros(num_classes, torch.device("cpu"))
-    gradient = torch.empty_like(problem.logits)
-    chunked_loss(
-        problem.logits,
-        Rows(problem.labels),
-        problem.modulation,
-        totals,
-        scale=torch.tensor(1.0),
-        gradient=gradient,
-        chunk_rows=chunk_rows,
+    loss = ChunkedLoss(
+        problem.modulation, torch.ones((), dtype=torch.float64), chunk_rows=chunk_rows
     )
+    gradient = torch.empty_like(problem.logits)
+    loss.add(problem.logits, Rows(problem.labels), gradient)
+    totals = loss.totals()
     torch.testing.assert_close(totals.loss, expected.loss, rtol=1e-10, atol=1e-15)
     torch.testing.assert_close(totals.negative, expected.negative, rtol=1e-9, atol=1e-15)
     torch.testing.assert_close(gradient, expected.gradient, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_chunks_of_any_size_give_the_same_gradient(dtype):
+    problem = draw_problem(500, 33, dtype=dtype)
+    results = []
+    for chunk_rows in (1, 7, 256, 500):
+        loss = ChunkedLoss(problem.modulation, torch.ones(()), chunk_rows=chunk_rows)
+        gradient = torch.empty_like(problem.logits)
+        loss.add(problem.logits, Rows(problem.labels), gradient)
+        results.append((loss.totals(), gradient))
+    (first, gradient), *others = results
+    for totals, other in others:
+        # one vector unit more or less at the end of a chunk may round once differently
+        torch.testing.assert_close(
+            other, gradient, rtol=1e-6 if dtype.itemsize == 4 else 8e-3, atol=0
+        )
+        for one, two in zip(totals, first, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-6, atol=0)
 
 
 class Replayed(torch.autograd.Function):
