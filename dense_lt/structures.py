@@ -38,6 +38,10 @@ class ImageBatch:
         """The same batch on `device`."""
         return ImageBatch(self.pixels.to(device, non_blocking=True), self.sizes)
 
+    def pin_memory(self) -> ImageBatch:
+        """The same batch in page-locked memory; a DataLoader calls it by this name."""
+        return ImageBatch(self.pixels.pin_memory(), self.sizes)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:

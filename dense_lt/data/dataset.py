@@ -13,7 +13,7 @@ from dense_lt.data.categories import CategoryTable
 from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
 from dense_lt.data.sampling import Draw
 from dense_lt.data.segmentations import to_mask
-from dense_lt.data.table import AnnotationTable
+from dense_lt.data.table import AnnotationTable, Names
 from dense_lt.data.transforms import Annotated, Transform
 from dense_lt.structures import ImageInfo, Sample, Target
 
@@ -37,6 +37,9 @@ class DetectionDataset:
         masks: whether targets have masks; `table` must hold segmentations.
         max_objects: more objects than this in an image: a random subset is used.
         cache_bytes: keep decoded images in memory if all fit into so many bytes.
+
+    Attributes:
+        missing: a message that names the images that were not found; None when all were.
     """
 
     def __init__(
@@ -53,8 +56,9 @@ class DetectionDataset:
     ) -> None:
         self.table = table
         self.categories = categories
-        self.paths = locate_images(table, image_folders)
-        self.missing = describe_missing(table, image_folders, self.paths)
+        paths = locate_images(table, image_folders)
+        self.missing = describe_missing(table, image_folders, paths)
+        self._paths = Names(str(path) if path else "" for path in paths)
         self._transform = transform
         self._seed = seed
         self._masks = masks
@@ -116,14 +120,14 @@ class DetectionDataset:
         """
         if self._cache is not None and index in self._cache:
             return self._cache[index]
-        path = self.paths[index]
-        if path is None:
+        path = self._paths[index]
+        if not path:
             raise BadImageError(
                 f"{self.table.source}: image {int(self.table.image_ids[index])} "
                 f"({self.table.file_names[index]}) is missing"
             )
         size = (int(self.table.heights[index]), int(self.table.widths[index]))
-        pixels = read_image(path, size)
+        pixels = read_image(Path(path), size)
         if self._cache is not None:
             self._cache[index] = pixels
         return pixels

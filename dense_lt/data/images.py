@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils.errors import DataError
@@ -15,6 +17,19 @@ from dense_lt.utils.errors import DataError
 MAX_LISTED = 5
 V05_PREFIX = re.compile(r"^COCO_(train|val|test)2014_")
 """LVIS v0.5 names its images as in COCO 2014, but the files are those of COCO 2017."""
+
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's readers raise on broken files."""
 
 
 class BadImageError(DataError):
@@ -74,7 +89,7 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
             pixels = _to_rgb(image)
     except FileNotFoundError:
         raise BadImageError(f"{path}: there is no such image") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except UNREADABLE as error:
         raise BadImageError(f"{path}: cannot be decoded: {error}") from error
     if pixels.shape[:2] != tuple(size):
         raise BadImageError(
@@ -92,20 +107,20 @@ def _oriented(file: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more
-        values = np.asarray(image, dtype=np.float64)
-        full = 255.0 if values.max(initial=0) <= 255 else 65535.0
-        grey = np.clip(values * (255.0 / full) + 0.5, 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode != "RGB":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB").convert("RGB")
-    return np.array(image)
+    """(H, W, 3) uint8; transparency is left out, 16 bits become 8."""
+    if image.mode.startswith("I"):  # Pillow's own conversion cuts them off at 255
+        values = np.asarray(image).astype(np.float64)
+        is_byte = image.mode == "I" and values.max(initial=0) <= 255
+        grey = values if is_byte else values / 257
+        image = Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _candidates(table: AnnotationTable, index: int, folders: Sequence[Path]) -> Iterator[Path]:
     name = table.file_names[index]
     bare = name.rpartition("/")[2]
-    names = [name, table.url_names[index], bare, V05_PREFIX.sub("", bare)]
+    url_name = table.url_names[index] if table.url_names else ""
+    names = [name, url_name, bare, V05_PREFIX.sub("", bare)]
     for folder in folders:
         for candidate in dict.fromkeys(filter(None, names)):
             yield folder / candidate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -14,7 +14,7 @@ from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.images import BadImageError
 from dense_lt.data.sampling import Draw
 from dense_lt.structures import Batch, Sample
-from dense_lt.utils.errors import DataError
+from dense_lt.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class _Fetched(NamedTuple):
 
     batch: Batch | None  # None: every image of it was bad
     bad: tuple[str, ...]  # what was wrong with images that were skipped
-    error: str | None = None  # raised in the main process, where it is one readable message
+    error: ConfigError | DataError | None = None  # raised where the loop runs, without a traceback
 
 
 class _Fetcher:
@@ -48,8 +48,8 @@ class _Fetcher:
         for draw in draws:
             try:
                 sample = self._fetch(draw, bad)
-            except DataError as error:
-                return _Fetched(None, tuple(bad), str(error))
+            except (ConfigError, DataError) as error:
+                return _Fetched(None, tuple(bad), error.with_traceback(None))
             if sample is not None:
                 samples.append(sample)
         batch = collate(samples, multiple_of=self._multiple_of) if samples else None
@@ -96,11 +96,12 @@ class BatchLoader:
         self.skipped: dict[str, None] = {}
         self._loader = DataLoader(
             _Fetcher(dataset, bad_images, multiple_of),  # type: ignore[arg-type]
-            batch_sampler=batches,  # type: ignore[arg-type]
+            batch_sampler=batches,
             num_workers=workers,
             collate_fn=_identity,
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
         self._batches = batches
 
@@ -111,7 +112,7 @@ class BatchLoader:
                     self.skipped[message] = None
                     logger.warning("skipped (%d so far): %s", len(self.skipped), message)
             if fetched.error is not None:
-                raise DataError(fetched.error)
+                raise fetched.error
             if fetched.batch is not None:
                 yield fetched.batch
 
@@ -120,7 +121,7 @@ class BatchLoader:
         return len(self._batches)  # type: ignore[arg-type]
 
 
-def _identity(fetched: _Fetched) -> _Fetched:
+def _identity(fetched: Any) -> Any:
     return fetched
 
 

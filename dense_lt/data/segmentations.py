@@ -9,7 +9,9 @@ import struct
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+from pycocotools import mask
+
+coco_mask: Any = mask  # its type stubs know only some of the forms that its functions take
 
 Segmentation = list[list[float]] | dict[str, Any] | None
 """As in COCO files: polygons [x1, y1, x2, y2, ...], or {"size": [h, w], "counts": str | list}."""
@@ -65,7 +67,7 @@ def compress_runs(runs: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_runs(segmentation: Segmentation, height: int, width: int) -> dict[str, Any] | None:
-    """Compressed run lengths of a segmentation in an image of this size, as pycocotools makes them."""
+    """Compressed run lengths of a segmentation in an image of this size; None for None."""
     if not segmentation:
         return None
     if isinstance(segmentation, dict):

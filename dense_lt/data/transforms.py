@@ -7,18 +7,13 @@ configuration names are albumentations'.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-MIN_SIDE = 1.0
-"""Boxes with a shorter side than this many pixels of the network's input are left out."""
-
-MIN_VISIBLE = 0.1
-"""Boxes of which less than this part is left after cropping are left out."""
+from dense_lt.data.albumentation import MIN_SIDE, Pipeline
 
 
 class Annotated(NamedTuple):
@@ -66,7 +61,7 @@ class Transform:
         self._short_sides = tuple(short_sides)
         self._long_side = long_side
         self._probabilities = (horizontal_flip, vertical_flip, transpose)
-        self._extra = compose(extra) if extra else None
+        self._extra = Pipeline(extra) if extra else None
 
     def __call__(self, sample: Annotated, key: Sequence[int]) -> Annotated:
         """Change `sample`; boxes come back inside the image and not thinner than MIN_SIDE."""
@@ -82,13 +77,12 @@ class Transform:
                 sample = change(sample)
         sample = drop_small(sample)
         if self._extra is not None:
-            self._extra.set_random_seed(int(generator.integers(2**31)))
-            sample = drop_small(apply_albumentations(self._extra, sample))
+            sample = drop_small(_apply(self._extra, sample, seed=int(generator.integers(2**31))))
         return sample
 
 
 def fit_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int]:
-    """(height, width) whose shorter side is `short`, or whose longer side is `long` if that is less.
+    """(height, width) with the shorter side `short`, or with the longer one `long` if that is less.
 
     Each side is rounded to the nearest pixel, and at least 1.
     """
@@ -147,58 +141,6 @@ def drop_small(sample: Annotated) -> Annotated:
     return sample if len(kept) == len(boxes) else sample.take(kept)
 
 
-def compose(transforms: Sequence[tuple[str, Mapping[str, object]]]) -> Any:
-    """An albumentations pipeline of transforms given by name and arguments.
-
-    Raises:
-        ConfigError: there is no such transform, or it refuses its arguments.
-    """
-    albumentations = _import_albumentations()
-    return albumentations.Compose(
-        [_build(albumentations, name, arguments) for name, arguments in transforms],
-        bbox_params=albumentations.BboxParams(
-            format="pascal_voc",
-            label_fields=["index"],
-            clip=True,
-            min_width=MIN_SIDE,
-            min_height=MIN_SIDE,
-            min_visibility=MIN_VISIBLE,
-        ),
-    )
-
-
-def apply_albumentations(pipeline: Any, sample: Annotated) -> Annotated:
-    """Run an albumentations pipeline.
-
-    Albumentations drops boxes but not their masks, so the numbers of the boxes travel with them
-    and masks and labels are chosen by these afterwards; and it fails on an empty stack of masks, so
-    an image without objects goes without.
-    """
-    given: dict[str, Any] = {
-        "image": np.ascontiguousarray(sample.image),
-        "bboxes": sample.boxes,
-        "index": np.arange(len(sample.boxes)),
-    }
-    if sample.masks is not None and len(sample.masks):
-        given["masks"] = np.ascontiguousarray(sample.masks)
-    changed = pipeline(**given)
-    image = changed["image"]
-    kept = np.asarray(changed["index"], dtype=np.int64).reshape(-1)
-    boxes = np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)
-    assert len(kept) == len(boxes), f"{len(boxes)} boxes but {len(kept)} indices"
-    masks = sample.masks
-    if masks is not None:
-        masks = np.asarray(changed.get("masks", ()), dtype=np.uint8).reshape(-1, *image.shape[:2])
-        masks = masks[kept]
+def _apply(pipeline: Pipeline, sample: Annotated, seed: int) -> Annotated:
+    image, boxes, kept, masks = pipeline(sample.image, sample.boxes, sample.masks, seed=seed)
     return Annotated(image, boxes, sample.labels[kept], masks)
-
-
-def _import_albumentations() -> Any:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network
-    import albumentations
-
-    return albumentations
-
-
-def _build(albumentations: Any, name: str, arguments: Mapping[str, object]) -> Any:
-    return getattr(albumentations, name)(**arguments)

@@ -1,17 +1,15 @@
 """The rules an annotation file must keep, and every place where it breaks one.
 
-Checked on the parsed JSON, before anything is converted: one finding names the file, the image, the
-annotation, the field, its value, what is allowed and how to mend it.
+Checked on the parsed JSON, before anything is converted. No torch import: scoring needs it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from dense_lt.utils.errors import DataError
+from dense_lt.data.faults import Fault
 
 Record = Mapping[str, Any]
 """One image, annotation or category of the file."""
@@ -19,59 +17,10 @@ Record = Mapping[str, Any]
 BOX_TOLERANCE = 2.0
 """Pixels by which a box may reach out of its image; it is clipped without a word."""
 
-MAX_LISTED = 8
-"""Faults that an error message spells out; `dense-lt data check` lists all."""
+MIN_POLYGON = 6
+"""Numbers of a triangle; pycocotools takes four numbers for a box."""
 
-MAX_VALUE_LENGTH = 80
 FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One place where a file breaks a rule.
-
-    Attributes:
-        where: such as "annotation 8812 of image 57".
-        field: the key with the fault.
-        value: what stands there.
-        problem: what is wrong, or what is allowed.
-        mend: what the user can do.
-        fatal: the file cannot be used as it is; otherwise it can, but should be looked at.
-        droppable: `data.drop_invalid_boxes` mends it.
-    """
-
-    where: str
-    field: str
-    value: object
-    problem: str
-    mend: str
-    fatal: bool = True
-    droppable: bool = False
-
-    def __str__(self) -> str:
-        value = repr(self.value)
-        if len(value) > MAX_VALUE_LENGTH:
-            value = value[:MAX_VALUE_LENGTH] + "..."
-        return f"{self.where}: `{self.field}` is {value}: {self.problem}; {self.mend}"
-
-
-def raise_faults(source: str, faults: Sequence[Fault]) -> None:
-    """Raise one error for all `faults`, if there are any.
-
-    Raises:
-        DataError: lists the first few and says how many there are.
-    """
-    if not faults:
-        return
-    lines = [f"  {fault}" for fault in faults[:MAX_LISTED]]
-    if len(faults) > MAX_LISTED:
-        lines.append(f"  ... and {len(faults) - MAX_LISTED} more; `dense-lt data check` lists all")
-    if any(fault.droppable for fault in faults):
-        lines.append(
-            "Set data.drop_invalid_boxes=true to leave boxes without area or outside their image "
-            "out, and to clip those that reach out of it."
-        )
-    raise DataError(f"{source}: {len(faults)} fault(s):\n" + "\n".join(lines))
 
 
 def find_faults(content: object, *, masks: bool) -> list[Fault]:
@@ -88,31 +37,33 @@ def find_faults(content: object, *, masks: bool) -> list[Fault]:
     images, annotations, categories = (
         content[name] for name in ("images", "annotations", "categories")
     )
-    faults += _check_ids(categories, "category")
-    faults += _check_ids(images, "image")
-    faults += _check_ids(annotations, "annotation")
+    for records, kind in ((categories, "category"), (images, "image"), (annotations, "annotation")):
+        faults += _check_ids(records, kind)
     if faults:  # what follows needs the ids
         return faults
-    faults += _check_categories(categories)
     category_ids = {record["id"] for record in categories}
-    sizes: dict[int, tuple[int, int]] = {}
+    faults += _check_categories(categories)
     for image in images:
-        found = list(_check_image(image, category_ids))
-        faults += found
-        if not found:
-            sizes[image["id"]] = (image["height"], image["width"])
-    image_ids = {image["id"] for image in images}
-    for annotation in annotations:
-        faults += _check_references(annotation, image_ids, category_ids)
-        size = sizes.get(annotation.get("image_id"))
-        if size is not None:
-            faults += _check_box(annotation, size)
-            faults += _check_flags(annotation)
-            if masks:
-                faults += _check_segmentation(annotation, size)
+        faults += _check_image(image, category_ids)
+    faults += _check_annotations(annotations, images, category_ids, masks=masks)
     if not any(fault.fatal and not fault.droppable for fault in faults):
-        faults += _check_federated(images, annotations)
+        faults += _check_negatives(images, annotations)
     return faults
+
+
+def is_box(value: object) -> TypeGuard[list[float]]:
+    """Whether `value` is a list of four finite numbers."""
+    return isinstance(value, list) and len(value) == 4 and _are_numbers(value)
+
+
+def is_polygon(value: object) -> TypeGuard[list[float]]:
+    """Whether `value` is a list of three or more pairs of finite numbers."""
+    return (
+        isinstance(value, list)
+        and len(value) >= MIN_POLYGON
+        and len(value) % 2 == 0
+        and _are_numbers(value)
+    )
 
 
 def _check_top(content: object) -> Iterator[Fault]:
@@ -128,7 +79,7 @@ def _check_top(content: object) -> Iterator[Fault]:
     for name in ("images", "annotations", "categories"):
         value = content.get(name)
         if not isinstance(value, list):
-            shown = "missing" if name not in content else type(value).__name__
+            shown = type(value).__name__ if name in content else "missing"
             yield Fault("the file", name, shown, "expected a list", "give an annotation file")
         elif not value and name != "annotations":
             yield Fault("the file", name, [], "is empty", "give a file that has some")
@@ -137,15 +88,17 @@ def _check_top(content: object) -> Iterator[Fault]:
 def _check_ids(records: Sequence[object], kind: str) -> Iterator[Fault]:
     seen: set[int] = set()
     for position, record in enumerate(records):
-        where = f"{kind} number {position + 1} of the list"
         if not isinstance(record, Mapping):
-            yield Fault(where, kind, record, "expected an object", "remove it")
+            problem, field, value = "expected an object", kind, record
         elif not _is_integer(record.get("id")):
-            yield Fault(where, "id", record.get("id"), "expected an integer", "number them anew")
+            problem, field, value = "expected an integer", "id", record.get("id")
         elif record["id"] in seen:
-            yield Fault(where, "id", record["id"], "is used twice", "give each its own id")
+            problem, field, value = "is used twice", "id", record["id"]
         else:
             seen.add(record["id"])
+            continue
+        where = f"{kind} number {position + 1} of the list"
+        yield Fault(where, field, value, problem, "give each its own whole number")
 
 
 def _check_categories(categories: Sequence[Record]) -> Iterator[Fault]:
@@ -155,14 +108,11 @@ def _check_categories(categories: Sequence[Record]) -> Iterator[Fault]:
         name = record.get("name")
         if not isinstance(name, str) or not name:
             yield Fault(where, "name", name, "expected a name", "give it one")
-        if has_frequency and record.get("frequency") not in FREQUENCIES:
-            yield Fault(
-                where,
-                "frequency",
-                record.get("frequency"),
-                "expected r, c or f, in every category or in none",
-                "remove `frequency` everywhere to have it computed",
-            )
+        frequency = record.get("frequency")
+        if has_frequency and frequency not in FREQUENCIES:
+            problem = "expected r, c or f, in every category or in none"
+            mend = "remove `frequency` everywhere to have it computed"
+            yield Fault(where, "frequency", frequency, problem, mend)
 
 
 def _check_image(image: Record, category_ids: set[int]) -> Iterator[Fault]:
@@ -171,16 +121,9 @@ def _check_image(image: Record, category_ids: set[int]) -> Iterator[Fault]:
         value = image.get(field)
         if not _is_integer(value) or value < 1:
             yield Fault(where, field, value, "expected a whole number of pixels", "write its size")
-    if not any(
-        isinstance(image.get(name), str) and image[name] for name in ("file_name", "coco_url")
-    ):
-        yield Fault(
-            where,
-            "file_name",
-            image.get("file_name"),
-            "neither it nor `coco_url` is given",
-            "add it",
-        )
+    names = [image.get(field) for field in ("file_name", "coco_url")]
+    if not any(isinstance(name, str) and name for name in names):
+        yield Fault(where, "file_name", names[0], "neither it nor `coco_url` is given", "add it")
     for field in ("neg_category_ids", "not_exhaustive_category_ids"):
         values = image.get(field, [])
         if not isinstance(values, list):
@@ -188,134 +131,122 @@ def _check_image(image: Record, category_ids: set[int]) -> Iterator[Fault]:
             continue
         unknown = [value for value in values if not _is_integer(value) or value not in category_ids]
         if unknown:
-            yield Fault(where, field, unknown, "no categories have these ids", "remove them")
+            yield Fault(where, field, unknown, "no category has these ids", "remove them")
 
 
-def _check_references(
-    annotation: Record, image_ids: set[int], category_ids: set[int]
+def _check_annotations(
+    annotations: Sequence[Record],
+    images: Sequence[Record],
+    category_ids: set[int],
+    *,
+    masks: bool,
 ) -> Iterator[Fault]:
-    for field, known, kind in (
-        ("image_id", image_ids, "image"),
-        ("category_id", category_ids, "category"),
-    ):
-        value = annotation.get(field)
-        if not _is_integer(value) or value not in known:
-            yield Fault(
-                _name(annotation), field, value, f"no {kind} has this id", "correct or remove it"
-            )
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in images}
+    for annotation in annotations:
+        category, image = annotation.get("category_id"), annotation.get("image_id")
+        if not _is_integer(category) or category not in category_ids:
+            yield _unknown_reference(annotation, "category_id", "category")
+        if not _is_integer(image) or image not in sizes:
+            yield _unknown_reference(annotation, "image_id", "image")
+            continue
+        height, width = sizes[image]
+        if _is_integer(height) and _is_integer(width):
+            yield from _check_box(annotation, height, width)
+            if masks:
+                yield from _check_segmentation(annotation, height, width)
+        yield from _check_flags(annotation)
 
 
-def _check_box(annotation: Record, size: tuple[int, int]) -> Iterator[Fault]:
-    where = _name(annotation)
+def _unknown_reference(annotation: Record, field: str, kind: str) -> Fault:
+    problem = f"no {kind} has this id"
+    return Fault(_name(annotation), field, annotation.get(field), problem, "correct or remove it")
+
+
+def _check_box(annotation: Record, height: int, width: int) -> Iterator[Fault]:
     box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        yield Fault(
-            where,
-            "bbox",
-            box,
-            "expected [x, y, width, height], finite",
-            "correct it",
-            droppable=True,
-        )
-        return
-    x, y, width, height = box
-    if width <= 0 or height <= 0:
-        yield Fault(
-            where, "bbox", box, "width and height must be above 0", "correct it", droppable=True
-        )
-        return
-    image_height, image_width = size
-    if x >= image_width or y >= image_height or x + width <= 0 or y + height <= 0:
-        problem = f"lies outside its image of {image_width} x {image_height} pixels"
-        yield Fault(where, "bbox", box, problem, "correct it", droppable=True)
-        return
-    beyond = max(-x, -y, x + width - image_width, y + height - image_height)
-    if beyond > BOX_TOLERANCE:
-        yield Fault(
-            where,
-            "bbox",
-            box,
-            f"reaches {beyond:.1f} pixels out of its image of {image_width} x {image_height} pixels",
-            "check that it is [x, y, width, height] and not [x1, y1, x2, y2], or clip it",
-            droppable=True,
-        )
+    mend = "correct it"
+    if not is_box(box):
+        problem = "expected [x, y, width, height], finite"
+    else:
+        x, y, across, down = box
+        beyond = max(-x, -y, x + across - width, y + down - height)
+        if across <= 0 or down <= 0:
+            problem = "width and height must be above 0"
+        elif x >= width or y >= height or x + across <= 0 or y + down <= 0:
+            problem = f"lies outside its image of {width} x {height} pixels"
+        elif beyond > BOX_TOLERANCE:
+            problem = f"reaches {beyond:.1f} pixels out of its image of {width} x {height} pixels"
+            mend = "check that it is [x, y, width, height] and not [x1, y1, x2, y2], or clip it"
+        else:
+            return
+    yield Fault(_name(annotation), "bbox", box, problem, mend, droppable=True)
 
 
 def _check_flags(annotation: Record) -> Iterator[Fault]:
     crowd = annotation.get("iscrowd", 0)
     if crowd not in (0, 1):
         yield Fault(_name(annotation), "iscrowd", crowd, "expected 0 or 1", "correct it")
-    area = annotation.get("area", 0)
-    if not _is_number(area) or area < 0:
-        yield Fault(
-            _name(annotation), "area", area, "expected square pixels", "remove it, or correct it"
-        )
+    area = annotation.get("area")
+    if area is not None and (not _is_number(area) or area < 0):
+        problem, mend = "expected square pixels", "remove it, or correct it"
+        yield Fault(_name(annotation), "area", area, problem, mend)
 
 
-def _check_segmentation(annotation: Record, size: tuple[int, int]) -> Iterator[Fault]:
+def _check_segmentation(annotation: Record, height: int, width: int) -> Iterator[Fault]:
     segmentation = annotation.get("segmentation")
     where = _name(annotation)
     if not segmentation:
         return
     if isinstance(segmentation, Mapping):
-        runs_size, counts = segmentation.get("size"), segmentation.get("counts")
-        if list(runs_size or ()) != list(size):
-            yield Fault(
-                where,
-                "segmentation.size",
-                runs_size,
-                f"expected [height, width] {list(size)}",
-                "mend it",
+        size, counts = segmentation.get("size"), segmentation.get("counts")
+        if size != [height, width]:
+            problem, mend = (
+                f"expected [height, width] = [{height}, {width}]",
+                "correct or remove it",
             )
+            yield Fault(where, "segmentation.size", size, problem, mend)
         if not isinstance(counts, str | list) or not counts:
-            yield Fault(where, "segmentation.counts", counts, "expected run lengths", "remove it")
-        return
-    if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
-        yield Fault(
-            where,
-            "segmentation",
-            segmentation,
-            "expected a list of polygons [x1, y1, x2, y2, ...], or run lengths",
-            "put a single polygon into a list",
-        )
-        return
-    for polygon in segmentation:
-        if len(polygon) < 6 or len(polygon) % 2 or not all(map(_is_number, polygon)):
-            yield Fault(
-                where,
-                "segmentation",
-                polygon,
-                "a polygon needs three or more pairs of finite numbers",
-                "it is left out",
-                fatal=False,
-            )
+            problem, mend = "expected run lengths", "correct or remove it"
+            yield Fault(where, "segmentation.counts", counts, problem, mend)
+    elif not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
+        problem = "expected a list of polygons [x1, y1, x2, y2, ...], or run lengths"
+        mend = "put a single polygon into a list"
+        yield Fault(where, "segmentation", segmentation, problem, mend)
+    else:
+        for polygon in segmentation:
+            if not is_polygon(polygon):
+                problem = "a polygon needs three or more pairs of finite numbers"
+                mend = "correct it; it is left out of the mask"
+                yield Fault(where, "segmentation", polygon, problem, mend, fatal=False)
 
 
-def _check_federated(images: Sequence[Record], annotations: Iterable[Record]) -> Iterator[Fault]:
+def _check_negatives(images: Sequence[Record], annotations: Iterable[Record]) -> Iterator[Fault]:
     present: dict[int, set[int]] = {image["id"]: set() for image in images}
     for annotation in annotations:
         present[annotation["image_id"]].add(annotation["category_id"])
     for image in images:
-        where = f"image {image['id']}"
-        both = present[image["id"]].intersection(image.get("neg_category_ids", ()))
+        both = sorted(present[image["id"]].intersection(image.get("neg_category_ids", ())))
         if both:
-            yield Fault(
-                where,
-                "neg_category_ids",
-                sorted(both),
-                "these are annotated in the image",
-                "remove them from one of the two",
-                fatal=False,
-            )
+            where, problem = f"image {image['id']}", "these are annotated in the image"
+            mend = "remove them here, or their annotations"
+            yield Fault(where, "neg_category_ids", both, problem, mend, fatal=False)
 
 
 def _name(annotation: Record) -> str:
     return f"annotation {annotation['id']} of image {annotation.get('image_id')}"
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    """Whether all are finite numbers: one infinity or NaN makes their sum infinite or NaN."""
+    try:
+        return math.isfinite(sum(values))
+    except (TypeError, OverflowError):
+        return False

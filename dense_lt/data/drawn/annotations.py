@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+from pycocotools import mask
 
 from dense_lt.data.categories import frequency_group
 from dense_lt.data.drawn.randomness import RandomStream
 from dense_lt.data.drawn.render import DrawnClass, DrawnObject
+
+coco_mask: Any = mask  # its type stubs are wrong about the counts
 
 Record = dict[str, Any]
 """One image, annotation or category, as it stands in the file."""

@@ -1,0 +1,62 @@
+"""How the faults of an annotation file are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dense_lt.utils.errors import DataError
+
+MAX_LISTED = 8
+"""Faults that an error message spells out; `dense-lt data check` lists all."""
+
+MAX_VALUE_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One place where a file breaks a rule.
+
+    Attributes:
+        where: such as "annotation 8812 of image 57".
+        field: the key with the fault.
+        value: what stands there.
+        problem: what is wrong, or what is allowed.
+        mend: what the user can do.
+        fatal: the file cannot be used as it is; otherwise it can, but should be looked at.
+        droppable: `data.drop_invalid_boxes` mends it.
+    """
+
+    where: str
+    field: str
+    value: object
+    problem: str
+    mend: str
+    fatal: bool = True
+    droppable: bool = False
+
+    def __str__(self) -> str:
+        value = repr(self.value)
+        if len(value) > MAX_VALUE_LENGTH:
+            value = value[:MAX_VALUE_LENGTH] + "..."
+        return f"{self.where}: `{self.field}` is {value}: {self.problem}; {self.mend}"
+
+
+def raise_faults(source: str, faults: Sequence[Fault]) -> None:
+    """Raise one error for all `faults`, if there are any.
+
+    Raises:
+        DataError: lists the first few and says how many there are.
+    """
+    if not faults:
+        return
+    lines = [f"  {fault}" for fault in faults[:MAX_LISTED]]
+    if len(faults) > MAX_LISTED:
+        lines.append(f"  ... and {len(faults) - MAX_LISTED} more; `dense-lt data check` lists all")
+    if any(fault.droppable for fault in faults):
+        lines.append(
+            "Set data.drop_invalid_boxes=true to leave boxes without area or outside their image "
+            "out, and to clip those that reach out of it."
+        )
+    noun = "fault" if len(faults) == 1 else "faults"
+    raise DataError(f"{source}: {len(faults)} {noun}:\n" + "\n".join(lines))
