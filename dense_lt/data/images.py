@@ -119,8 +119,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 def _candidates(table: AnnotationTable, index: int, folders: Sequence[Path]) -> Iterator[Path]:
     name = table.file_names[index]
     bare = name.rpartition("/")[2]
-    url_name = table.url_names[index] if table.url_names else ""
-    names = [name, url_name, bare, V05_PREFIX.sub("", bare)]
+    names = [name, table.url_names[index], bare, V05_PREFIX.sub("", bare)]
     for folder in folders:
         for candidate in dict.fromkeys(filter(None, names)):
             yield folder / candidate

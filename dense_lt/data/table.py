@@ -8,8 +8,8 @@ import: scoring needs this module.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, overload
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,8 @@ class Ragged:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
 
-class Names(Sequence[str]):
-    """Strings end to end in one array."""
+class Names:
+    """Strings, end to end in one array."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._encoded = Ragged.from_bytes(name.encode("utf-8", "surrogateescape") for name in names)
@@ -53,15 +53,7 @@ class Names(Sequence[str]):
     def __len__(self) -> int:
         return len(self._encoded)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
+    def __getitem__(self, index: int) -> str:
         return self._encoded[index].tobytes().decode("utf-8", "surrogateescape")
 
 
@@ -94,7 +86,8 @@ class AnnotationTable:
     image_ids: np.ndarray  # (I,) int64
     heights: np.ndarray  # (I,) int32
     widths: np.ndarray  # (I,) int32
-    file_names: Sequence[str]  # relative, such as "train2017/000000000009.jpg"
+    file_names: Names  # relative, such as "train2017/000000000009.jpg"
+    url_names: Names  # last two parts of `coco_url`, "" where an image has none
     offsets: np.ndarray  # (I + 1,) int64: instances of image i are [offsets[i], offsets[i + 1])
     annotation_ids: np.ndarray  # (M,) int64
     boxes: np.ndarray  # (M, 4) float32 xyxy, pixels of the image on disk, inside the image
@@ -104,7 +97,6 @@ class AnnotationTable:
     negatives: Ragged | None
     not_exhaustive: Ragged  # labels present of which not every instance is annotated, per image
     segmentations: Ragged | None = None
-    url_names: Sequence[str] = ()  # last two parts of `coco_url`, "" where an image has none
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -145,20 +137,19 @@ class AnnotationTable:
         own = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return frozenset(range(num_classes)).difference(self.labels[own].tolist())
 
-    def select(self, indices: Sequence[int] | np.ndarray) -> AnnotationTable:
+    def select(self, indices: Iterable[int]) -> AnnotationTable:
         """The table of some of the images, in this order."""
-        chosen = np.asarray(indices, dtype=np.int64)
-        starts, ends = self.offsets[chosen].tolist(), self.offsets[chosen + 1].tolist()
-        spans = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
-        own = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
-        negatives = self.negatives
-        packed = self.segmentations
-        return AnnotationTable(
-            source=self.source,
+        chosen = [int(index) for index in indices]
+        spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen]
+        own = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+        negatives, packed = self.negatives, self.segmentations
+        return replace(
+            self,
             image_ids=self.image_ids[chosen],
             heights=self.heights[chosen],
             widths=self.widths[chosen],
-            file_names=Names(self.file_names[i] for i in chosen.tolist()),
+            file_names=Names(self.file_names[i] for i in chosen),
+            url_names=Names(self.url_names[i] for i in chosen),
             offsets=offsets_of([len(span) for span in spans]),
             annotation_ids=self.annotation_ids[own],
             boxes=self.boxes[own],
@@ -168,7 +159,6 @@ class AnnotationTable:
             negatives=negatives and Ragged.from_lists(negatives[i].tolist() for i in chosen),
             not_exhaustive=Ragged.from_lists(self.not_exhaustive[i].tolist() for i in chosen),
             segmentations=packed and Ragged.from_bytes(packed[i].tobytes() for i in own.tolist()),
-            url_names=Names(self.url_names[i] for i in chosen.tolist() if self.url_names),
         )
 
 
