@@ -38,10 +38,10 @@ def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> Gro
             "annotations and categories. Were ground truth and predictions exchanged?"
         )
     images, records = document["images"], document["annotations"]
-    categories = sorted(document["categories"], key=lambda category: category["id"])
     image_ids, order = _ids(images, f"{source}: images")
     images = [images[index] for index in order]
-    category_ids, _ = _ids(categories, f"{source}: categories")
+    category_ids, order = _ids(document["categories"], f"{source}: categories")
+    categories = [document["categories"][index] for index in order]
     notes: list[str] = []
     records, image, category = _known(records, image_ids, category_ids, source, notes)
     sizes = _image_sizes(images)
@@ -98,17 +98,7 @@ def _known(
 
     The official packages drop the others without a word.
     """
-    columns = []
-    for key in ("image_id", "category_id"):
-        try:
-            columns.append(np.array([record[key] for record in records], dtype=np.int64))
-        except (KeyError, TypeError, ValueError):
-            index = next(i for i, r in enumerate(records) if not isinstance(r.get(key), int))
-            found = records[index].get(key)
-            raise DataError(
-                f"{source}: annotation {_name(records[index], index)} has `{key}` {found!r}; "
-                "an integer is needed"
-            ) from None
+    columns = [_integers(records, key, source) for key in ("image_id", "category_id")]
     image, image_known = look_up(image_ids, columns[0])
     category, category_known = look_up(category_ids, columns[1])
     for what, known in (("image", image_known), ("category", category_known)):
@@ -121,6 +111,20 @@ def _known(
     if len(kept) < len(records):
         records = [records[index] for index in kept]
     return records, image[kept].astype(np.int32), category[kept].astype(np.int32)
+
+
+def _integers(records: Sequence[Record], key: str, source: str) -> NDArray[np.int64]:
+    try:
+        values = np.array([record.get(key) for record in records])
+    except ValueError:  # a list among them
+        values = np.array([None])
+    if len(values) and values.dtype.kind not in "iu":
+        index = next(i for i, r in enumerate(records) if not isinstance(r.get(key), int))
+        raise DataError(
+            f"{source}: annotation {_name(records[index], index)} has `{key}` "
+            f"{records[index].get(key)!r}; an integer is needed"
+        )
+    return values.astype(np.int64)
 
 
 def _name(record: Record, index: int) -> str:

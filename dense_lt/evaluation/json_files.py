@@ -56,7 +56,10 @@ def read_records(path: Path, piece: int = PIECE) -> Iterator[list[Any]]:
     """
     try:
         with path.open(encoding="utf-8") as file, no_garbage_collection():
-            text = file.read(piece).lstrip()
+            text = file.read(piece)
+            while text.isspace():
+                text = file.read(piece)
+            text = text.lstrip()
             if text[:1] != "[":
                 raise DataError(f"{path}: a JSON list of detections is needed, found {text[:40]!r}")
             yield from _pieces(file, text[1:], piece, path)

@@ -58,7 +58,7 @@ def match_detections(
     """
     num_categories = len(ground_truth.category_ids)
     objects = select_objects(ground_truth, rules, iou_type)
-    table = cell_table(ground_truth, objects)
+    table = cell_table(ground_truth, objects, rules)
     ranking = rank_detections(
         ground_truth,
         table,

@@ -85,10 +85,11 @@ def predictions_from(
 def _numbers(
     records: Sequence[Record], key: str, source: str, first: int
 ) -> NDArray[np.int64] | NDArray[np.float64]:
-    values = None
-    if all(key in record for record in records):
+    try:
         values = np.array(list(map(itemgetter(key), records)))
-    if values is None or values.dtype.kind not in "iuf" or values.ndim != 1:
+    except (KeyError, ValueError):
+        values = np.zeros((0, 0))
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
         index = next(i for i, r in enumerate(records) if not _is_number(r.get(key)))
         found = repr(records[index][key]) if key in records[index] else "missing"
         raise DataError(f"{source}: entry {first + index}: `{key}` is {found}; a number is needed")

@@ -74,7 +74,7 @@ def select_objects(ground_truth: GroundTruth, rules: Rules, iou_type: IouType) -
     )
 
 
-def cell_table(ground_truth: GroundTruth, objects: Objects) -> NDArray[np.uint8]:
+def cell_table(ground_truth: GroundTruth, objects: Objects, rules: Rules) -> NDArray[np.uint8]:
     """(I, C) what is known of each image and category.
 
     A federated data set looks only for some categories in an image: those with objects, and those
@@ -82,12 +82,13 @@ def cell_table(ground_truth: GroundTruth, objects: Objects) -> NDArray[np.uint8]
     """
     shape = (len(ground_truth.image_ids), len(ground_truth.category_ids))
     table = np.zeros(shape, np.uint8)
-    if ground_truth.negatives is None:
+    if ground_truth.negatives is None or not rules.federated:
         table |= CHECKED
     else:
         table[ground_truth.negatives] |= CHECKED
     table[objects.image, objects.category] |= CHECKED | HOLDS_OBJECTS
-    table[ground_truth.not_exhaustive] |= NOT_EXHAUSTIVE
+    if rules.federated:
+        table[ground_truth.not_exhaustive] |= NOT_EXHAUSTIVE
     return table
 
 

@@ -37,14 +37,16 @@ class Rules:
     name: str
     cap_unit: Literal["image", "image and category", "category"]
     """Detections beyond `max_detections` of one such unit do not count, the best scores first."""
+    federated: bool
+    """Only some categories are looked for in an image; else all of them are, whatever it says."""
     drops_empty: bool
     """Objects and detections without area do not exist (`lvis` filters ids by area > 0)."""
     knows_crowds: bool
     """`iscrowd` objects may be matched often and count neither way; else `ignore` decides."""
 
 
-LVIS = Rules("lvis", "image", drops_empty=True, knows_crowds=False)
+LVIS = Rules("lvis", "image", federated=True, drops_empty=True, knows_crowds=False)
 """Gupta et al. 2019, as `lvis` 0.5.3 computes it: 300 detections an image over all categories."""
 
-COCO = Rules("coco", "image and category", drops_empty=False, knows_crowds=True)
+COCO = Rules("coco", "image and category", federated=False, drops_empty=False, knows_crowds=True)
 """Lin et al. 2014, as pycocotools computes it: 1, 10 and 100 detections an image and category."""

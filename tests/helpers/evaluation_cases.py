@@ -77,7 +77,8 @@ def make_case(
 def _image(
     rng: np.random.Generator, image_id: int, category_ids: list[int], size: int, *, coco: bool
 ) -> dict[str, Any]:
-    image = {"id": image_id, "height": size, "width": size}
+    image: dict[str, Any] = {"id": image_id, "file_name": f"{image_id}.png"}
+    image |= {"height": size, "width": size}
     if not coco:
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
             count = rng.integers(0, len(category_ids))

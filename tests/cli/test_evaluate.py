@@ -1,0 +1,193 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers.evaluation_cases import make_case
+
+from dense_lt.cli import main as cli
+from dense_lt.cli.evaluation_run import evaluate_run
+from dense_lt.config.load import load_config, save_config
+from dense_lt.data.build import build_datasets
+from dense_lt.engine.checkpoint import Checkpoint, save_checkpoint
+from dense_lt.evaluation.results import EvaluationResult
+from dense_lt.models.build import build_detector
+from dense_lt.utils.errors import DataError
+
+CONFIG = """
+name: tiny
+threads: 1
+data:
+  dataset:
+    {kind: drawn, folder: FOLDER, train_images: 40, val_images: 20, frequent: 2, common: 2, rare: 1,
+     frequent_images: [20, 15], common_images: [8, 6], rare_images: [2, 2],
+     val_images_per_class: 6, negatives_per_image: 2}
+  train_transforms: {resize: null}
+  val_transforms: {resize: null}
+  workers: 0
+model:
+  backbone: {name: resnet18, options: {channels: [8, 8, 8, 8], layers: [1, 1, 1, 1]}}
+  pyramid: {levels: [3, 4], backbone_levels: [3, 5], channels: 8}
+  head: {channels: 8, num_convs: 1, norm_groups: 2}
+  inference: {pre_nms_top_k: 50, max_detections: 20}
+schedule: {kind: cosine}
+train: {steps: 1}
+evaluation: {batch_size: 7, max_detections: [20, 5]}
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    document, records = make_case(0, images=12)
+    (tmp_path / "gt.json").write_text(json.dumps(document), encoding="utf-8")
+    (tmp_path / "found.json").write_text(json.dumps(records), encoding="utf-8")
+    return tmp_path
+
+
+def _score(folder, *options):
+    found, out = folder / "found.json", folder / "out"
+    required = ["--gt", str(folder / "gt.json"), "--predictions", str(found), "--out", str(out)]
+    return cli.main(["eval", "score", *required, *options])
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run whose detector was never trained."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.replace("FOLDER", str(folder.parent / "drawn")), encoding="utf-8")
+    config = load_config(path)
+    save_config(config, path)
+    categories = build_datasets(config.data, seed=0, splits=("val",)).categories
+    torch.manual_seed(0)
+    detector = build_detector(config.model, len(categories))
+    checkpoint = Checkpoint(
+        step=3,
+        samples_seen=0,
+        model=dict(detector.state_dict()),
+        optimizer={},
+        random_states=[],
+        categories=categories.to_json(),
+        config={},
+        versions={},
+    )
+    save_checkpoint(folder / "checkpoints", checkpoint, keep=1)
+    return folder
+
+
+def test_a_predictions_file_is_scored_into_a_folder(files, capsys):
+    assert _score(files, "--max-dets", "300", "10") == 0
+    assert "APr" in capsys.readouterr().out
+    result = EvaluationResult.load(files / "out" / "results.json")
+    assert list(result.by_max_detections) == ["300", "10"]
+    assert (files / "out" / "per_class.csv").is_file()
+
+
+@pytest.mark.parametrize(("protocol", "backend"), [("lvis", "lvis"), ("coco", "pycocotools")])
+def test_the_official_packages_give_the_same_results(files, protocol, backend):
+    assert _score(files, "--protocol", protocol) == 0
+    ours = EvaluationResult.load(files / "out" / "results.json")
+    assert _score(files, "--protocol", protocol, "--backend", backend) == 0
+    theirs = EvaluationResult.load(files / "out" / "results.json")
+    assert theirs.metrics == pytest.approx(ours.metrics, abs=1e-12)
+    assert theirs.rules["backend"] == backend
+    assert backend in theirs.versions
+
+
+def test_a_backend_that_does_not_know_the_protocol_says_which_does(files, capsys):
+    assert _score(files, "--protocol", "coco", "--backend", "lvis") == 2
+    assert "--backend pycocotools --protocol coco" in capsys.readouterr().err
+
+
+def test_groups_come_from_the_training_annotations(files):
+    document = json.loads((files / "gt.json").read_text(encoding="utf-8"))
+    for category in document["categories"]:
+        del category["frequency"]
+    for annotation in document["annotations"]:
+        annotation |= {"bbox": [3, 3, 4, 4], "area": 16}
+    (files / "gt.json").write_text(json.dumps(document), encoding="utf-8")
+    (files / "train.json").write_text(json.dumps(document), encoding="utf-8")
+    assert _score(files) == 0
+    result = EvaluationResult.load(files / "out" / "results.json")
+    assert result.metrics["APr"] is None
+    assert _score(files, "--train-annotations", str(files / "train.json")) == 0
+    result = EvaluationResult.load(files / "out" / "results.json")
+    assert result.metrics["APr"] == result.metrics["AP"]  # every class is in at most ten images
+    assert {entry.group for entry in result.per_class} == {"rare"}
+
+
+def test_scoring_from_the_command_line_imports_no_torch(files):
+    code = (
+        "import sys\n"
+        "from dense_lt.cli.main import main\n"
+        f"folder = {str(files)!r}\n"
+        "names = ['--gt', folder + '/gt.json', '--predictions', folder + '/found.json']\n"
+        "assert main(['eval', 'score', *names, '--out', folder + '/out']) == 0\n"
+        "assert not {'torch', 'cv2', 'matplotlib', 'lvis'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "a JSON list of detections is needed"),
+        ('[{"image_id": 1}', "not a JSON list"),
+        ('[{"image_id": -5, "category_id": 1, "bbox": [1, 1, 1, 1], "score": 1}]', "entry 0"),
+    ],
+)
+def test_a_bad_predictions_file_is_one_message(files, capsys, content, message):
+    (files / "found.json").write_text(content, encoding="utf-8")
+    assert _score(files) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "found.json" in error
+    assert message in error
+
+
+def test_a_run_is_predicted_and_scored(run_folder, capsys):
+    assert cli.main(["eval", str(run_folder), "device=cpu"]) == 0
+    assert "5 per image" in capsys.readouterr().out
+    result = EvaluationResult.load(run_folder / "evaluation" / "results.json")
+    assert (result.run, result.step) == ("tiny", 3)
+    assert result.counts["images"] == 20
+    assert result.counts["detections"] <= 20 * 20
+    assert result.config is not None
+    assert result.per_class[0].train_images is not None
+    assert result.seconds_per_image
+
+
+def test_a_run_can_be_evaluated_on_its_first_images(run_folder, tmp_path):
+    (result,) = evaluate_run(run_folder, tmp_path, ["evaluation.images=6", "device=cpu"])
+    assert result.counts["images"] == 6
+
+
+def test_a_detector_without_detections_says_its_best_score(run_folder, tmp_path):
+    overrides = ["model.inference.score_threshold=0.99", "device=cpu"]
+    (result,) = evaluate_run(run_folder, tmp_path, overrides)
+    assert result.counts["detections"] == 0
+    (note,) = [note for note in result.notes if "the best score in the first" in note]
+    assert "model.inference.score_threshold is 0.99" in note
+
+
+def test_what_is_no_run_folder_says_what_to_give(tmp_path):
+    with pytest.raises(DataError, match="this is no run folder"):
+        evaluate_run(tmp_path, tmp_path, [])
+
+
+def test_settings_without_a_run_are_an_error(capsys):
+    assert cli.main(["eval", "device=cpu"]) == 2
+    assert "no RUN" in capsys.readouterr().err
+
+
+def test_two_tables_of_categories_are_too_many(files, capsys):
+    status = _score(files, "--train-annotations", "a.json", "--categories", "b.json")
+    assert status == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_out_is_for_a_single_run(capsys):
+    assert cli.main(["eval", "a", "b", "--out", "c"]) == 2
+    assert "single RUN" in capsys.readouterr().err

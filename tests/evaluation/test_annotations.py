@@ -1,0 +1,139 @@
+import json
+
+import numpy as np
+import pytest
+
+from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.annotations import ground_truth_from, read_ground_truth
+from dense_lt.utils.errors import DataError
+
+
+def _document(**changes):
+    document = {
+        "images": [
+            {"id": 9, "height": 40, "width": 50, "neg_category_ids": [7]},
+            {"id": 4, "height": 40, "width": 50, "not_exhaustive_category_ids": [3]},
+        ],
+        "annotations": [
+            {"id": 0, "image_id": 4, "category_id": 3, "bbox": [1, 2, 3, 4], "area": 10.5},
+            {"id": 1, "image_id": 9, "category_id": 3, "bbox": [0, 0, 5, 5], "area": 25},
+        ],
+        "categories": [
+            {"id": 7, "name": "cup", "frequency": "f", "image_count": 200, "instance_count": 300},
+            {"id": 3, "name": "owl", "frequency": "r", "image_count": 2, "instance_count": 2},
+        ],
+    }
+    return {**document, **changes}
+
+
+def _read(document, **options):
+    return ground_truth_from(document, source="gt.json", **options)
+
+
+def test_columns_are_sorted_by_id_and_point_at_each_other():
+    truth = _read(_document())
+    assert truth.image_ids.tolist() == [4, 9]
+    assert truth.category_ids.tolist() == [3, 7]
+    assert truth.names == ("owl", "cup")
+    assert truth.groups == ("rare", "frequent")
+    assert truth.train_images == (2, 200)
+    assert truth.image.tolist() == [0, 1]
+    assert truth.areas.tolist() == [10.5, 25]
+    assert truth.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 5, 5]]
+    assert truth.negatives is not None
+    assert [cells.tolist() for cells in truth.negatives] == [[1], [1]]
+    assert [cells.tolist() for cells in truth.not_exhaustive] == [[0], [0]]
+
+
+def test_what_a_plain_coco_file_lacks_is_assumed_and_said():
+    document = _document()
+    for image in document["images"]:
+        image.pop("neg_category_ids", None)
+    for record in (*document["annotations"], *document["categories"]):
+        for key in ("area", "frequency", "image_count"):
+            record.pop(key, None)
+    truth = _read(document)
+    assert truth.negatives is None
+    assert truth.groups is None
+    assert truth.train_images is None
+    assert truth.areas.tolist() == [12, 25]
+    notes = " ".join(truth.notes)
+    assert "every category counts as looked for in every image" in notes
+    assert "2 annotations have no `area`" in notes
+    assert "--train-annotations" in notes
+
+
+def test_training_counts_replace_the_groups_of_the_file():
+    table = CategoryTable(("owl",), (3,), (50,), (60,), ("common",))
+    truth = _read(_document()).with_training_counts(table)
+    assert truth.groups == ("common", "rare")
+    assert truth.train_images == (50, 0)
+    assert "1 categories are not in the training set" in truth.notes[-1]
+
+
+def test_a_subset_of_images_keeps_what_belongs_to_them():
+    truth = _read(_document()).only_images(np.array([9]))
+    assert truth.image_ids.tolist() == [9]
+    assert truth.areas.tolist() == [25]
+    assert truth.negatives is not None
+    assert [cells.tolist() for cells in truth.negatives] == [[0], [1]]
+    assert [cells.tolist() for cells in truth.not_exhaustive] == [[], []]
+
+
+def test_annotations_of_unlisted_images_and_categories_are_left_out_with_a_note():
+    document = _document()
+    document["annotations"][0]["image_id"] = 77
+    document["annotations"][1]["category_id"] = 77
+    truth = _read(document)
+    assert len(truth.areas) == 0
+    assert "1 annotations name an image id" in truth.notes[0]
+    assert "1 annotations name an category id" not in truth.notes[0]
+
+
+def test_masks_are_encoded_and_stand_in_for_missing_boxes_and_areas():
+    document = _document()
+    for annotation in document["annotations"]:
+        annotation["segmentation"] = [[2, 2, 2, 6, 7, 6, 7, 2]]
+        del annotation["bbox"], annotation["area"]
+    truth = _read(document, masks=True)
+    assert truth.masks is not None
+    assert truth.boxes.tolist() == [[2, 2, 5, 4]] * 2
+    assert truth.areas.tolist() == [20, 20]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": None}, "images"),
+        ({"annotations": [{"image_id": 4, "category_id": 3}]}, r"entry 0 has `bbox` None"),
+        (
+            {"annotations": [{"id": 5, "image_id": 4, "category_id": 3, "bbox": [0, 0, -1, 2]}]},
+            r"annotation 5 \(entry 0\) has `bbox` \[0, 0, -1, 2\]",
+        ),
+        ({"annotations": [{"id": 5, "image_id": "4", "category_id": 3}]}, "`image_id` '4'"),
+        ({"images": [{"id": 4}, {"id": 4}]}, "id 4 is given twice"),
+        ({"categories": [{"id": 4}, {"id": 4}]}, "id 4 is given twice"),
+        ({"categories": [{"name": "cup"}]}, "categories: an entry has no `id`"),
+        ({"categories": [{"id": "a"}]}, "ids must be integers"),
+        ({"categories": [{"id": 3, "frequency": "x"}]}, "r, c or f is needed"),
+        ({"images": [{"id": 4, "neg_category_ids": ["x"]}]}, "lists of category ids"),
+    ],
+)
+def test_a_broken_file_says_where_and_what(change, message):
+    document = _document(**change)
+    if document["images"] is None:
+        del document["images"]
+    with pytest.raises(DataError, match=rf"gt\.json: .*{message}"):
+        _read(document)
+
+
+def test_masks_that_are_missing_are_named():
+    with pytest.raises(DataError, match=r"annotation 0 .* has no usable `segmentation`"):
+        _read(_document(), masks=True)
+
+
+def test_predictions_given_as_ground_truth_are_recognised(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps([{"image_id": 1}]), encoding="utf-8")
+    with pytest.raises(DataError, match="exchanged"):
+        read_ground_truth(path)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from dense_lt.evaluation.masks import (
+    PackedMasks,
+    box_as_polygon,
+    encode_segmentation,
+    mask_areas,
+    mask_boxes,
+)
+
+SIZE = (20, 30)
+
+
+def _rectangle(x, y, width, height):
+    return encode_segmentation(box_as_polygon([x, y, width, height]), SIZE)
+
+
+def test_packing_keeps_every_mask():
+    rles = [_rectangle(x, 2, 3, 4) for x in range(5)]
+    packed = PackedMasks.pack(rles)
+    assert packed.take(range(5)) == rles
+    assert packed.select(np.array([3, 1])).take(range(2)) == [rles[3], rles[1]]
+    assert PackedMasks.join([packed, packed]).take(range(10)) == rles * 2
+    assert len(PackedMasks.join([])) == 0
+
+
+def test_areas_of_more_than_255_masks_are_right():
+    """A rectangle of width w and height 4 has 4 w pixels."""
+    widths = np.arange(300) % 7 + 1
+    rles = [_rectangle(0, 0, int(width), 4) for width in widths]
+    assert mask_areas(rles).tolist() == (4 * widths).tolist()
+
+
+def test_boxes_are_tight():
+    assert mask_boxes([_rectangle(5, 6, 7, 8)]).tolist() == [[5, 6, 7, 8]]
+
+
+def test_polygons_and_run_lengths_give_the_same_mask():
+    """Columns first: 2 * 20 + 3 pixels outside, 4 inside, the rest outside."""
+    counts = [43, 4, 600 - 47]
+    expected = _rectangle(2, 3, 1, 4)
+    encoded = encode_segmentation({"size": list(SIZE), "counts": counts}, SIZE)
+    assert encoded["counts"] == expected["counts"]
+    text = {"size": list(SIZE), "counts": expected["counts"].decode()}
+    assert encode_segmentation(text, SIZE)["counts"] == expected["counts"]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "size", "message"),
+    [
+        (None, SIZE, "neither a list of polygons"),
+        ([], SIZE, "neither a list of polygons"),
+        ({"size": [20, 30]}, SIZE, "neither a list of polygons"),
+        ({"size": [30, 20], "counts": "abc"}, SIZE, r"its size is \[30, 20\], its image is"),
+        ([[1, 2, 3]], SIZE, "polygons that cannot be read"),
+        ([[1, 2, 3, 4, 5, 6]], None, "need the height and the width"),
+        ([[1, 2, 3, 4, 5, 6]], (0, 0), "need the height and the width"),
+    ],
+)
+def test_what_is_no_mask_says_why(segmentation, size, message):
+    with pytest.raises(ValueError, match=message):
+        encode_segmentation(segmentation, size)

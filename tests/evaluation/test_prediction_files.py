@@ -1,0 +1,111 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from helpers.evaluation_cases import make_case
+
+from dense_lt.evaluation.masks import PackedMasks, encode_segmentation
+from dense_lt.evaluation.prediction_files import (
+    predictions_from,
+    read_predictions,
+    write_predictions,
+)
+from dense_lt.evaluation.predictions import Predictions
+from dense_lt.utils.errors import DataError
+
+GOOD = {"image_id": 1, "category_id": 2, "bbox": [1.5, 2, 3, 4], "score": 0.5}
+
+
+def _write(tmp_path, content):
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_columns_hold_what_the_entries_say(tmp_path):
+    _, records = make_case(0, images=20)
+    found = read_predictions(_write(tmp_path, records), piece=300)
+    assert found.image_ids.tolist() == [record["image_id"] for record in records]
+    assert found.category_ids.tolist() == [record["category_id"] for record in records]
+    assert found.scores.tolist() == [record["score"] for record in records]
+    assert found.boxes is not None
+    assert found.boxes.tolist() == [record["bbox"] for record in records]
+
+
+def test_what_is_written_reads_back_bit_for_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    rle = encode_segmentation([[1, 1, 1, 5, 5, 5]], (9, 9))
+    found = Predictions(
+        "detector",
+        np.arange(7),
+        np.arange(7) + 1,
+        rng.random(7, dtype=np.float32),
+        (rng.integers(0, 9999, (7, 4)) / 128).astype(np.float32),
+        PackedMasks.pack([rle] * 7),
+    )
+    path = tmp_path / "found.json"
+    write_predictions(found, path)
+    again = read_predictions(path, masks=True)
+    assert again.boxes is not None
+    assert again.masks is not None
+    np.testing.assert_array_equal(again.scores, found.scores)
+    np.testing.assert_array_equal(again.boxes, found.boxes)
+    assert again.masks.take(range(7)) == [rle] * 7
+
+
+def test_no_predictions_are_written_and_read(tmp_path):
+    path = tmp_path / "found.json"
+    write_predictions(Predictions.empty(), path)
+    assert len(read_predictions(path)) == 0
+
+
+def test_an_entry_without_a_mask_gets_its_rectangle():
+    found = predictions_from([GOOD], "found.json", masks=True, sizes={1: (20, 20)})
+    assert found.masks is not None
+    assert found.masks[0]["size"] == [20, 20]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": 1.5}, "score 1.5; scores must be in [0, 1]"),
+        ({"score": -0.1}, "score -0.1"),
+        ({"score": float("nan")}, "score nan"),
+        ({"score": None}, "`score` is None"),
+        ({"score": "0.5"}, "`score` is '0.5'"),
+        ({"bbox": [1, 2, -3, 4]}, "bbox [1.0, 2.0, -3.0, 4.0]"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox [1.0, 2.0, nan, 4.0]"),
+        ({"bbox": [1, 2, float("inf"), 4]}, "bbox [1.0, 2.0, inf, 4.0]"),
+        ({"bbox": [1, 2, 3]}, "`bbox` is [1, 2, 3]"),
+        ({"bbox": [1, 2, 3, "4"]}, "`bbox` is [1, 2, 3, '4']"),
+        ({"bbox": None}, "`bbox` is None"),
+        ({"image_id": "a"}, "`image_id` is 'a'"),
+        ({"image_id": 1.5}, "`image_id` is 1.5; an integer is needed"),
+        ({"category_id": [1]}, "`category_id` is [1]"),
+    ],
+)
+def test_a_broken_entry_is_named_with_its_index(tmp_path, change, message):
+    path = _write(tmp_path, [GOOD] * 60 + [{**GOOD, **change}] + [GOOD] * 3)
+    with pytest.raises(DataError, match=f"found.json: entry 60.*{re.escape(message)}"):
+        read_predictions(path, piece=100)
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "bbox"])
+def test_a_missing_key_is_named(tmp_path, key):
+    broken = {name: value for name, value in GOOD.items() if name != key}
+    with pytest.raises(DataError, match=f"entry 1: `{key}` is missing"):
+        read_predictions(_write(tmp_path, [GOOD, broken]))
+
+
+def test_entries_that_are_no_detections_are_named(tmp_path):
+    with pytest.raises(DataError, match="entry 1 is not an object: 5"):
+        read_predictions(_write(tmp_path, [GOOD, 5]))
+    with pytest.raises(DataError, match="entry 0 has neither `bbox` nor `segmentation`"):
+        read_predictions(_write(tmp_path, [{"image_id": 1, "category_id": 1, "score": 1}]))
+
+
+def test_a_broken_mask_is_named(tmp_path):
+    path = _write(tmp_path, [{**GOOD, "segmentation": [[1, 2, 3]]}])
+    with pytest.raises(DataError, match="entry 0: `segmentation` cannot be used: polygons"):
+        read_predictions(path, masks=True, sizes={1: (9, 9)})
