@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw, train, compare; what is finished already is kept."""
-    from dense_lt.cli.compare import compare_runs
+    from dense_lt.cli import compare
     from dense_lt.cli.jobs import run_jobs
     from dense_lt.config.load import load_config
     from dense_lt.data.build import annotation_files
@@ -47,8 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     for job in jobs:
         annotation_files(load_config(job.config, job.overrides).data)
     run_jobs(jobs, at_once=arguments.jobs or len(os.sched_getaffinity(0)))
-    compare_runs([job.folder for job in jobs], _output(arguments) / "comparison")
-    return 0
+    parser = argparse.ArgumentParser()
+    compare.configure(parser)
+    folders = [str(job.folder) for job in jobs]
+    page = str(_output(arguments) / "comparison")
+    return compare.run(parser.parse_args([*folders, "--out", page]))
 
 
 def _output(arguments: argparse.Namespace) -> Path:

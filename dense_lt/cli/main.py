@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 success, 2 the user's mistake (one message on stderr), 3 training became meaningless.
     """
-    arguments = build_parser().parse_args(argv)
+    arguments = parse_arguments(argv)
     try:
         return arguments.run(arguments)
     except (ConfigError, DataError) as error:
@@ -59,6 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse, with overrides wherever they stand: argparse takes them in one place only."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    misplaced = [text for text in rest if not text.startswith("-") and "=" in text]
+    if rest != misplaced or (rest and not hasattr(arguments, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if misplaced:
+        arguments.overrides = [*arguments.overrides, *misplaced]
+    return arguments
 
 
 def _fail(message: str, status: int) -> int:

@@ -58,3 +58,24 @@ def test_an_unknown_command_lists_the_known_ones(capsys):
         cli.main(["fly"])
     message = capsys.readouterr().err
     assert all(name in message for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run.yaml", "seed=1", "threads=2", "--dry-run"],
+        ["run.yaml", "--dry-run", "seed=1", "threads=2"],
+        ["run.yaml", "seed=1", "--dry-run", "threads=2"],
+    ],
+)
+def test_overrides_may_stand_before_and_after_options(arguments):
+    parsed = cli.parse_arguments(["train", *arguments])
+    assert parsed.dry_run
+    assert parsed.overrides == ["seed=1", "threads=2"]
+
+
+@pytest.mark.parametrize("extra", ["--dry", "--lr=3", "stray"])
+def test_what_is_not_understood_is_named(capsys, extra):
+    with pytest.raises(SystemExit):
+        cli.main(["backbones", "resnet*", extra])
+    assert extra in capsys.readouterr().err

@@ -1,0 +1,39 @@
+"""Rules of the house that no linter checks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "dense_lt").rglob("*.py"))
+MOST_LINES = 300
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_can_be_read_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_packages_hold_a_docstring_and_nothing_else(path):
+    if path.name == "__init__.py":
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        assert len(lines) == 1
+        assert lines[0].startswith('"""')
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "dense_lt.config.load",
+        "dense_lt.data.categories",
+        "dense_lt.data.lvis",
+        "dense_lt.evaluation.results",
+        "dense_lt.report.tables",
+    ],
+)
+def test_scoring_and_settings_do_not_import_torch(module):
+    code = f"import sys, {module}; assert 'torch' not in sys.modules, 'torch was imported'"
+    subprocess.run([sys.executable, "-c", code], check=True)
