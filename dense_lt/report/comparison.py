@@ -87,6 +87,10 @@ class Comparison:
         """Detections an image, as the reference was scored: the headline first."""
         return self.reference.runs[0].scored_caps
 
+    def at(self, cap: int) -> str:
+        """A cap in words, such as "300 detections per image"."""
+        return f"{cap} detections per {self.reference.runs[0].cap_unit}"
+
     @property
     def metrics(self) -> list[tuple[str, int]]:
         """(metric, detections an image) of every row of the table by group."""
@@ -97,7 +101,12 @@ class Comparison:
     @property
     def unlike(self) -> list[SettingDifference]:
         """Differences in data or evaluation: such numbers may not be compared."""
-        return [difference for difference in self.settings if difference.kind == "measurement"]
+        return [difference for difference in self.settings if difference.kind == "data or scoring"]
+
+    @property
+    def trained_unlike(self) -> list[SettingDifference]:
+        """Differences in training besides the model and the seed."""
+        return [own for own in self.settings if own.kind == "training" and own.key != "seed"]
 
     def is_paired(self, experiment: Experiment) -> bool:
         """Whether the experiment was run with the reference's seeds, each once."""
@@ -163,4 +172,5 @@ def _common_name(names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     common = os.path.commonprefix(names)  # noqa: RUF071 - names, letter by letter, not paths
-    return re.sub(r"[-_. ]+(data[-_]?)?(data|seed|s|d)?[-_]?\d*$", "", common) or names[0]
+    without_seeds = re.sub(r"([-_. ]+(data|seed)[-_]?\d*)+$", "", common)
+    return without_seeds.rstrip("-_. ") or names[0]

@@ -116,11 +116,14 @@ def choose(
     choices: list[Choice] = []
     if len(shown) > 1:
         gains = _gains(table, categories, shown[0], shown[1])
+        gain = _largest(gains[:, 0], count, ())
+        loss = _largest(-gains[:, 1], count, gain)
+        more = f"where {names[1]} finds more objects of rare classes than {names[0]}"
+        fewer = f"where {names[1]} finds fewer objects of all classes than {names[0]}"
         choices = [
-            _largest(gains[:, 0], f"rare-class objects that {names[1]} finds", names[0], count, ()),
+            _choice("Largest gain for rare classes", more, gain),
+            _choice("Largest loss", fewer, loss),
         ]
-        losses = f"objects of any class that {names[1]} misses"
-        choices.append(_largest(-gains[:, 1], losses, names[0], count, choices[0].images))
     taken = {index for choice in choices for index in choice.images}
     free = [i for i in range(len(table)) if i not in taken and len(table.labels_of(i))]
     drawn = np.random.default_rng(seed).permutation(len(free))[:count]
@@ -149,13 +152,13 @@ def _gains(
     return gains
 
 
-def _largest(
-    values: NDArray[np.int64], what: str, reference: str, count: int, taken: Sequence[int]
-) -> Choice:
-    """The images with the largest values above 0, the first in the file where they are equal."""
+def _largest(values: NDArray[np.int64], count: int, taken: Sequence[int]) -> tuple[int, ...]:
+    """Indices of the largest values above 0, the first in the file where they are equal."""
     order = np.argsort(-values, kind="stable")
-    images = [int(i) for i in order if values[i] > 0 and int(i) not in taken][:count]
-    verb = "does not" if "finds" in what else "does"
+    return tuple([int(i) for i in order if values[i] > 0 and int(i) not in taken][:count])
+
+
+def _choice(name: str, where: str, images: tuple[int, ...]) -> Choice:
     if not images:
-        return Choice(f"There is no image with {what} and {reference} {verb}.", ())
-    return Choice(f"Images with the most {what} and {reference} {verb}, net.", tuple(images))
+        return Choice(f"{name}: there is no image {where}.", ())
+    return Choice(f"{name}: images {where}, the largest difference first.", images)

@@ -34,8 +34,8 @@ def group_figures(comparison: Comparison, folder: Path) -> list[Figure]:
             Figure(
                 name,
                 draw(folder, name, _height(comparison, 3.1), paint),
-                alt=f"AP by frequency group at {cap} detections an image, in percent. {numbers}.",
-                caption=f"AP by frequency group at {cap} detections an image.{bars}",
+                alt=f"AP by frequency group at {comparison.at(cap)}, in percent. {numbers}.",
+                caption=f"AP by frequency group at {comparison.at(cap)}.{bars}",
             )
         )
     return made

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from dense_lt.data.dataset import DetectionDataset
 
 
+MOST_RUNS = 5
+"""Runs shown beside each other; more make the page large and the pictures small."""
+
+
 @dataclass(frozen=True)
 class ExampleOptions:
     """How many examples, and which detections are shown in them."""
@@ -113,7 +117,12 @@ def _runs_to_show(comparison: Comparison) -> tuple[list[tuple[str, Run]], list[s
     def rare_score(entry: tuple[str, Run]) -> float:
         return entry[1].metric(BY_GROUP["rare"], entry[1].cap) or 0.0
 
-    return [runs[0], *sorted(runs[1:], key=rare_score, reverse=True)], left_out
+    runs[1:] = sorted(runs[1:], key=rare_score, reverse=True)
+    if len(runs) > MOST_RUNS:
+        left_out.append(
+            f"Left out to save room: {', '.join(name for name, _ in runs[MOST_RUNS:])}."
+        )
+    return runs[:MOST_RUNS], left_out
 
 
 def _validation_data(run: Run) -> tuple[DetectionDataset, CategoryTable]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dense_lt.report import curves
 from dense_lt.report.comparison import Comparison, Experiment
+from dense_lt.report.intervals import Estimate
 from dense_lt.report.settings import seeds_of
 from dense_lt.report.verdict import verdict
 
@@ -67,7 +68,7 @@ def _experiment(comparison: Comparison, experiment: Experiment) -> Json:
     }
 
 
-def _interval(estimate: Any) -> Json:
+def _interval(estimate: Estimate) -> Json:
     return {"mean": estimate.mean, "half_width": estimate.half_width, "count": estimate.count}
 
 

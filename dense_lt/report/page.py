@@ -107,17 +107,17 @@ def _head(text: str, *, is_number: bool, is_sortable: bool) -> str:
 
 def _row(row: tuple[Cell, ...], text_columns: int) -> str:
     first = f'<th scope="row" class="name">{_cell(row[0])}</th>'
+    kinds = ["name"] * (text_columns - 1) + ["number"] * (len(row) - text_columns)
     others = [
-        f'<td class="{"number" if column >= text_columns else "name"} {cell.mark}"'
-        f"{_order(cell)}>{_cell(cell)}</td>"
-        for column, cell in enumerate(row[1:], start=1)
+        f'<td class="{kind} {cell.mark}"{_order(cell)}>{_cell(cell)}</td>'
+        for kind, cell in zip(kinds, row[1:], strict=True)
     ]
     return f"<tr>{first}{''.join(others)}</tr>"
 
 
 def _breakable(text: str) -> str:
     """Escaped, with places in long names at which a narrow column may break them."""
-    return re.sub(r"([_/]|\.(?=[^\W\d]))", r"\1<wbr>", escape(text))
+    return re.sub(r"(_|[./](?=[^\W\d]{2}))", r"\1<wbr>", escape(text))
 
 
 def _order(cell: Cell) -> str:
@@ -140,7 +140,7 @@ def _figure(figure: Figure) -> str:
 def _example(example: Example) -> str:
     panels = "".join(_panel(panel) for panel in example.panels)
     return (
-        f'<article class="example"><h3>{escape(example.title)}</h3>'
+        f'<article class="example"><h3>{_breakable(example.title)}</h3>'
         f'<div class="panels">{panels}</div></article>'
     )
 
@@ -148,9 +148,9 @@ def _example(example: Example) -> str:
 def _panel(panel: Panel) -> str:
     source = base64.b64encode(panel.jpeg).decode("ascii")
     height, width = panel.size
-    lines = "".join(f"<li>{escape(line)}</li>" for line in panel.lines)
+    lines = "".join(f"<li>{_breakable(line)}</li>" for line in panel.lines)
     return (
-        f'<figure><figcaption>{escape(panel.title)}</figcaption><img width="{width}" '
+        f'<figure><figcaption>{_breakable(panel.title)}</figcaption><img width="{width}" '
         f'height="{height}" alt="{escape(panel.title)}: {len(panel.lines)} boxes, listed below" '
         f'src="data:image/jpeg;base64,{source}"><ol>{lines}</ol></figure>'
     )

@@ -20,7 +20,7 @@ SIDE = 360
 COLOURS = {"truth": "#ffffff", "right": "#56b4e9", "wrong": "#ff9d3d", "not judged": "#c8c8c8"}
 """After Okabe and Ito; the list below a picture says the same in words."""
 
-_TAG = 15  # height of the numbers in pixels
+_TAG = 20  # height of the numbers in pixels
 
 
 def draw_boxes(

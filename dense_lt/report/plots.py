@@ -74,7 +74,7 @@ def average_precision_by_group(figure: Figure, comparison: Comparison, cap: int)
     axes.set_ylim(bottom=0)
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("classes, by number of training images")
-    axes.set_ylabel(f"AP at {cap} detections an image (%)")
+    axes.set_ylabel("AP (%)")
     _legend(figure, comparison, with_marker=True)
 
 

@@ -45,6 +45,11 @@ class Run:
         """Detections per image in the headline numbers."""
         return self.results.max_detections
 
+    @property
+    def cap_unit(self) -> str:
+        """Of what a cap counts the detections: "image", or as COCO does, "image and category"."""
+        return self.results.rules.get("cap", "of one image").rsplit("of one ", 1)[-1]
+
     def metric(self, name: str, cap: int) -> float | None:
         """Metric `name` in [0, 1] at `cap` detections an image; None if undefined or not scored."""
         results = self.results

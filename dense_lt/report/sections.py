@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dense_lt.data.categories import GROUPS
+from dense_lt.evaluation.results import why_undefined
 from dense_lt.report.comparison import BY_GROUP, Comparison, DataSet, Experiment
 from dense_lt.report.document import (
     Block,
@@ -28,6 +29,10 @@ _IN_WORDS = {
 _UNLIKE = (
     "These runs differ in their data or in how they were scored ({keys}). Their numbers may not be "
     "compared as if they were alike; see the settings at the end."
+)
+_TRAINED_UNLIKE = (
+    "The runs were also trained differently ({keys}): the model alone does not explain what "
+    "separates them."
 )
 
 
@@ -53,7 +58,11 @@ def overview(comparison: Comparison) -> Section:
             "the interval too narrow; leave one out."
         )
         blocks.append(Paragraph(text, is_warning=True))
-    blocks += [Bullets(tuple(verdict(comparison))), _facts(comparison)]
+    blocks.append(Bullets(tuple(verdict(comparison))))
+    if comparison.trained_unlike:
+        keys = ", ".join(difference.key for difference in comparison.trained_unlike)
+        blocks.append(Paragraph(_TRAINED_UNLIKE.format(keys=keys)))
+    blocks.append(_facts(comparison))
     return Section("overview", "", tuple(blocks))
 
 
@@ -72,14 +81,14 @@ def _facts(comparison: Comparison) -> Table:
 
 def _facts_of(experiment: Experiment) -> dict[str, str]:
     run = experiment.runs[0]
-    results, sizes = run.results, [entry.group for entry in run.classes]
-    seen = results.counts.get("categories_with_annotations", {})
-    by_group = [f"{seen[g]} of {sizes.count(g)} {g}" for g in GROUPS if g in seen]
+    results, counts = run.results, run.results.counts
+    seen, sizes = counts["categories_with_annotations"], counts["categories_by_group"]
+    by_group = [f"{seen[g]} of {sizes[g]} {g}" for g in GROUPS] if seen and sizes else []
     versions = {**results.versions, **run.environment.get("versions", {})}
     facts = {
         "runs": f"{len(experiment.runs)}{_seeds(experiment)}",
         "protocol": f"{results.protocol}, {results.iou_type}",
-        "detections an image": ", ".join(str(cap) for cap in run.scored_caps),
+        "most detections": f"{', '.join(map(str, run.scored_caps))} per {run.cap_unit}",
         "validation images": f"{results.counts.get('images', '-')}",
         "validation objects": f"{results.counts.get('annotations', '-')}",
         "classes with ground truth": ", ".join(by_group) or "groups not known",
@@ -105,7 +114,8 @@ def by_group(comparison: Comparison, figures: Sequence[Figure]) -> Section:
             estimate = experiment.estimate(metric, cap)
             row.append(_score_cell(comparison, experiment, estimate, (metric, cap)))
             if estimate.mean is None:
-                reasons.setdefault(_reason(experiment, metric, cap), []).append(experiment.label)
+                reason = f"{name} is {NOT_AVAILABLE}: {_why_undefined(experiment, metric, cap)}"
+                reasons.setdefault(reason, []).append(experiment.label)
         rows.append(tuple(row))
     labels = [experiment.label for experiment in comparison.experiments]
     blocks: list[Block] = [
@@ -113,8 +123,7 @@ def by_group(comparison: Comparison, figures: Sequence[Figure]) -> Section:
         Paragraph(_how_to_read(comparison)),
     ]
     if reasons:
-        texts = [f"{reason} ({', '.join(labels)})" for reason, labels in reasons.items()]
-        blocks.append(Bullets(tuple(texts)))
+        blocks.append(Bullets(tuple(_shared(comparison, *entry) for entry in reasons.items())))
     return Section("groups", "Scores by group", (*blocks, *figures))
 
 
@@ -137,22 +146,22 @@ def _score_cell(
     return Cell(percent(estimate.mean), detail, delta, "better" if difference.mean > 0 else "worse")
 
 
-def _reason(experiment: Experiment, metric: str, cap: int) -> str:
+def _shared(comparison: Comparison, reason: str, labels: Sequence[str]) -> str:
+    """The reason, with the experiments it holds for unless it holds for all."""
+    return (
+        reason if len(labels) == len(comparison.experiments) else f"{reason} ({', '.join(labels)})"
+    )
+
+
+def _why_undefined(experiment: Experiment, metric: str, cap: int) -> str:
     run = experiment.runs[0]
-    where = f"{metric} at {cap} detections an image is {NOT_AVAILABLE}"
-    if cap not in run.scored_caps:
-        caps = ", ".join(str(own) for own in run.scored_caps)
-        return f"{where}: scored at {caps} only"
-    for group, own in BY_GROUP.items():
-        if own == metric:
-            number = sum(entry.group == group for entry in run.classes)
-            return f"{where}: none of its {number} {group} classes has validation ground truth"
-    notes = [note for note in run.results.notes if metric in note.replace(",", " ").split()]
-    return f"{where}: {notes[0] if notes else 'there is no ground truth of this kind'}"
+    if cap in run.scored_caps:
+        return why_undefined(metric, run.results.counts)
+    return f"scored at {', '.join(map(str, run.scored_caps))} detections only"
 
 
 def _how_to_read(comparison: Comparison) -> str:
-    cap = f"At {comparison.caps[0]} detections an image unless the row says otherwise."
+    cap = f"At {comparison.at(comparison.caps[0])} unless the row says otherwise."
     if all(len(experiment.runs) == 1 for experiment in comparison.experiments):
         end = (
             ""
@@ -240,5 +249,5 @@ def settings(comparison: Comparison) -> Section:
 
 
 def _setting_row(difference: SettingDifference) -> tuple[Cell, ...]:
-    kind = Cell(difference.kind, mark="worse" if difference.kind == "measurement" else "")
+    kind = Cell(difference.kind, mark="worse" if difference.kind == "data or scoring" else "")
     return (Cell(difference.key), kind, *(Cell(value) for value in difference.values))

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dense_lt.report.runs import Json, Run
 
@@ -16,7 +16,7 @@ SEED_KEYS = ("seed", "data.dataset.seed")
 NAME_KEYS = ("name", "output")
 """Where a run was put; says nothing of what it did."""
 
-_MEASURED = ("data.dataset.", "data.group_thresholds", "data.val_transforms.", "evaluation.")
+_DATA_OR_SCORING = ("data.dataset.", "data.group_thresholds", "data.val_transforms.", "evaluation.")
 _TRAINED = (
     *("data.train_transforms.", "data.sampler.", "data.aspect_grouping", "data.max_objects"),
     *("optimizer.", "schedule.", "train.", "result.step"),
@@ -28,7 +28,7 @@ _HARMLESS = (
     *("data.workers", "environment."),
 )
 
-Kind = Literal["measurement", "training", "model", "machine"]
+Kind = Literal["data or scoring", "model", "training", "machine"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def setting_differences(experiments: Sequence[Sequence[Run]]) -> list[SettingDif
         }
         if len(known) > 1:
             found.append(SettingDifference(key, values, _kind(key)))
-    order = {"measurement": 0, "model": 1, "training": 2, "machine": 3}
-    return sorted(found, key=lambda difference: (order[difference.kind], difference.key))
+    order = get_args(Kind)
+    return sorted(found, key=lambda own: (order.index(own.kind), own.key))
 
 
 def _knows(runs: Sequence[Run], key: str) -> bool:
@@ -121,7 +121,7 @@ def _scored_as(run: Run) -> dict[str, object]:
         "result.protocol": results.protocol,
         "result.iou_type": results.iou_type,
         "result.max_detections": results.max_detections,
-        "result.rules": results.rules,
+        **flatten(results.rules, "result.rules."),
         "result.images": results.counts.get("images", "-"),
         "result.step": "-" if results.step is None else results.step,
     }
@@ -138,8 +138,8 @@ def _kind(key: str) -> Kind:
         return "machine"
     if key.startswith(_TRAINED) or key == "seed":
         return "training"
-    if key.startswith((*_MEASURED, "result.")):
-        return "measurement"
+    if key.startswith((*_DATA_OR_SCORING, "result.")):
+        return "data or scoring"
     return "model"
 
 

@@ -18,7 +18,7 @@ def verdict(comparison: Comparison) -> list[str]:
         scores = [f"{m} {percent(reference.estimate(m, cap).mean)}" for m in _METRICS]
         runs = f", mean of {len(reference.runs)} runs" if len(reference.runs) > 1 else ""
         return [
-            f"{reference.label}: {', '.join(scores)} (percent, {cap} detections an image{runs}); "
+            f"{reference.label}: {', '.join(scores)} (percent, {comparison.at(cap)}{runs}); "
             "there is nothing to compare it with."
         ]
     against = [_against(comparison, experiment, cap) for experiment in others]
@@ -36,7 +36,7 @@ def _leaders(comparison: Comparison, cap: int) -> str:
         names = _list([label for label, text in shown.items() if text == most])
         leads.setdefault(names, []).append(f"{metric} ({most})")
     parts = [f"{names} on {_list(metrics)}" for names, metrics in leads.items()]
-    return f"Highest in percent, at {cap} detections an image: {'; '.join(parts) or 'none'}."
+    return f"Highest in percent, at {comparison.at(cap)}: {'; '.join(parts) or 'none'}."
 
 
 def _against(comparison: Comparison, experiment: Experiment, cap: int) -> str:

@@ -117,6 +117,7 @@ def make_result(
             "annotations": 1500,
             "detections": 180000,
             "categories": len(categories),
+            "categories_by_group": categories.group_sizes(),
             "categories_with_annotations": categories.group_sizes(),
         },
         per_class=tuple(
@@ -133,7 +134,7 @@ def make_result(
             )
             for label in range(len(categories))
         ),
-        notes=("APl is undefined: no object of the validation set is larger than 96 x 96 pixels",),
+        rules={"iou_thresholds": "0.50:0.05:0.95", "cap": "300 detections of one image"},
         versions={"dense_lt": "0.1.0", "numpy": "2.4.6"},
         step=935,
         config=config,

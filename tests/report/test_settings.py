@@ -1,0 +1,77 @@
+from helpers.fake_runs import draw_categories
+
+from dense_lt.report.settings import experiment_key, flatten, setting_differences
+
+
+def differences(*runs):
+    return {d.key: (d.values, d.kind) for d in setting_differences([(run,) for run in runs])}
+
+
+def test_sections_become_dotted_keys_and_lists_stay_whole():
+    assert flatten({"a": {"b": 1, "c": {}}, "d": [1, 2]}) == {"a.b": 1, "a.c": {}, "d": [1, 2]}
+
+
+def test_runs_that_differ_in_seeds_and_name_repeat_one_experiment(make_run):
+    first = make_run("a", seed=0, data_seed=0)
+    assert experiment_key(first) == experiment_key(make_run("b", seed=1, data_seed=0))
+    assert experiment_key(first) == experiment_key(make_run("c", seed=0, data_seed=1))
+
+
+def test_another_setting_is_another_experiment(make_run):
+    assert experiment_key(make_run("a")) != experiment_key(make_run("b", prior=0.01))
+
+
+def test_a_run_that_was_trained_shorter_is_another_experiment(make_run):
+    assert experiment_key(make_run("a")) != experiment_key(make_run("b", step=100))
+
+
+def test_runs_without_settings_are_experiments_of_their_own(make_run):
+    runs = [make_run(name) for name in "ab"]
+    for run in runs:
+        object.__setattr__(run, "config", None)
+    assert experiment_key(runs[0]) != experiment_key(runs[1])
+
+
+def test_every_setting_that_differs_is_listed_with_both_values(make_run):
+    found = differences(make_run("a"), make_run("b", loss="equalized_focal", prior=0.01))
+    assert found == {
+        "model.head.prior_probability": (("0.1", "0.01"), "model"),
+        "model.loss.kind": (("focal", "equalized_focal"), "model"),
+        "model.loss.scale": (("-", "8.0"), "model"),
+    }
+
+
+def test_seeds_of_an_experiment_are_compared_as_a_set(make_run):
+    runs = [[make_run(f"{name}{seed}", seed=seed) for seed in order] for name, order in
+            (("a", (0, 1)), ("b", (1, 0)))]  # fmt: skip
+    assert setting_differences(runs) == []
+
+
+def test_other_data_and_other_scoring_are_told_from_another_model(make_run):
+    found = differences(
+        make_run("a"), make_run("b", data_seed=1, max_detections=100, protocol="coco")
+    )
+    assert found["data.dataset.seed"][1] == "data or scoring"
+    assert found["result.max_detections"] == (("300", "100"), "data or scoring")
+    assert found["result.protocol"] == (("lvis", "coco"), "data or scoring")
+
+
+def test_another_class_table_counts_as_other_data(make_run):
+    other = draw_categories(names=("otter",))
+    found = differences(make_run("a"), make_run("b", categories=other))
+    assert list(found) == ["result.classes"]
+    assert found["result.classes"][1] == "data or scoring"
+
+
+def test_training_and_machine_are_kinds_of_their_own(make_run):
+    first, second = make_run("a"), make_run("b", step=400)
+    second.config["train"]["steps"] = 400
+    second.config["device"] = "cuda"
+    second.environment["threads"] = 8
+    found = differences(first, second)
+    assert {key: kind for key, (_, kind) in found.items()} == {
+        "train.steps": "training",
+        "result.step": "training",
+        "device": "machine",
+        "environment.threads": "machine",
+    }
