@@ -27,7 +27,11 @@ class DrawnConfig(Section):
     """Smallest and largest diameter of an object, pixels; log-uniform between them."""
 
     train_images: PositiveInt = 3000
+    """Number of training images."""
+
     val_images: PositiveInt = 600
+    """Number of validation images."""
+
     frequent: int = Field(default=13, ge=1)
     """Number of frequent classes."""
 
@@ -41,8 +45,14 @@ class DrawnConfig(Section):
     """Training images of the most and of the least frequent class of the group."""
 
     common_images: tuple[PositiveInt, PositiveInt] = (90, 12)
+    """The same for the common classes."""
+
     rare_images: tuple[PositiveInt, PositiveInt] = (6, 1)
+    """The same for the rare classes."""
+
     val_images_per_class: PositiveInt = 30
+    """Validation images of every class."""
+
     negatives_per_image: int = Field(default=10, ge=0)
     """Classes listed as verified to be absent, per image."""
 
@@ -54,6 +64,10 @@ class DrawnConfig(Section):
                 "`object_diameters` must rise, from 4 pixels at least to 0.8 `image_size` "
                 f"({0.8 * self.image_size:g}) at most, got [{smallest:g}, {largest:g}]"
             )
+        for name in ("frequent_images", "common_images", "rare_images"):
+            first, last = getattr(self, name)
+            if first < last:
+                raise ValueError(f"`{name}` must not rise, got [{first}, {last}]")
         most = max(*self.frequent_images, *self.common_images, *self.rare_images)
         if most > self.train_images:
             raise ValueError(

@@ -128,7 +128,7 @@ def build_train_loader(
         rank: number of this process.
         world_size: number of processes.
     """
-    order = _build_order(dataset, config, seed=seed, batch_size=batch_size)
+    order = build_order(dataset, config, seed=seed, batch_size=batch_size)
     return BatchLoader(
         dataset,
         BatchSampler(order, batch_size=batch_size, start=start, rank=rank, world_size=world_size),
@@ -173,7 +173,7 @@ def steps_per_epoch(dataset: DetectionDataset, config: DataConfig, batch_size: i
         config: data section.
         batch_size: images per step, over all processes.
     """
-    order = _build_order(dataset, config, seed=0, batch_size=1)
+    order = build_order(dataset, config, seed=0, batch_size=1)
     return order.mean_length() / batch_size
 
 
@@ -190,15 +190,22 @@ def build_repeat_factors(dataset: DetectionDataset, config: DataConfig) -> np.nd
             assert_never(config.sampler)
 
 
-def _build_order(
+def build_order(
     dataset: DetectionDataset, config: DataConfig, *, seed: int, batch_size: int
 ) -> EpochOrder:
+    """The order in which training sees the images.
+
+    Args:
+        dataset: training split.
+        config: data section.
+        seed: of the order.
+        batch_size: images of one batch in one process; matters to `aspect_grouping` only.
+    """
     sampler = config.sampler
-    rounding = "round" if isinstance(sampler, RandomSamplerConfig) else sampler.rounding
     portrait = dataset.table.heights > dataset.table.widths if config.aspect_grouping else None
     return EpochOrder(
         build_repeat_factors(dataset, config),
-        rounding=rounding,
+        rounding="round" if isinstance(sampler, RandomSamplerConfig) else sampler.rounding,
         seed=seed,
         portrait=portrait,
         group=batch_size,

@@ -119,7 +119,7 @@ def _check_image(image: Record, category_ids: set[int]) -> Iterator[Fault]:
     where = f"image {image['id']}"
     for field in ("width", "height"):
         value = image.get(field)
-        if not _is_integer(value) or value < 1:
+        if not _is_length(value):
             yield Fault(where, field, value, "expected a whole number of pixels", "write its size")
     names = [image.get(field) for field in ("file_name", "coco_url")]
     if not any(isinstance(name, str) and name for name in names):
@@ -150,7 +150,7 @@ def _check_annotations(
             yield _unknown_reference(annotation, "image_id", "image")
             continue
         height, width = sizes[image]
-        if _is_integer(height) and _is_integer(width):
+        if _is_length(height) and _is_length(width):
             yield from _check_box(annotation, height, width)
             if masks:
                 yield from _check_segmentation(annotation, height, width)
@@ -238,6 +238,10 @@ def _name(annotation: Record) -> str:
 
 def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_length(value: object) -> TypeGuard[int]:
+    return _is_integer(value) and value > 0
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -88,7 +88,8 @@ def render(
         objects.append(DrawnObject(label, mask))
     canvas = _blur(_blur(canvas).transpose(1, 0, 2)).transpose(1, 0, 2)
     canvas = canvas + stream.normal(4, side * side * 3).reshape(side, side, 3)
-    return np.clip(canvas, 0, 255).astype(np.uint8), objects
+    visible = [drawn for drawn in objects if drawn.mask.any()]
+    return np.clip(canvas, 0, 255).astype(np.uint8), visible
 
 
 def _background(side: int, stream: RandomStream) -> np.ndarray:

@@ -1,0 +1,74 @@
+"""Samples as a network sees them, with boxes, masks and class names, in one picture."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dense_lt.structures import Sample
+
+TILE = 360
+"""Pixels of a side of the square that a sample is fitted into."""
+
+GAP = 4
+COLUMNS = 4
+MASK_STRENGTH = 0.3
+BACKDROP = (32, 32, 32)
+GOLDEN_RATIO = 0.618034
+
+
+def contact_sheet(samples: Sequence[Sample], names: Sequence[str]) -> Image.Image:
+    """One picture of `samples`, four in a row.
+
+    Args:
+        samples: as a data set gives them, after augmentation.
+        names: class name of every label.
+    """
+    rows = -(-len(samples) // COLUMNS)
+    step = TILE + GAP
+    sheet = Image.new("RGB", (COLUMNS * step + GAP, rows * step + GAP), BACKDROP)
+    for number, sample in enumerate(samples):
+        row, column = divmod(number, COLUMNS)
+        sheet.paste(draw_sample(sample, names), (GAP + column * step, GAP + row * step))
+    return sheet
+
+
+def draw_sample(sample: Sample, names: Sequence[str]) -> Image.Image:
+    """A sample, scaled to a tile; small ones are enlarged without smoothing."""
+    pixels = sample["image"].permute(1, 2, 0).numpy().astype(np.float32)
+    target = sample["target"]
+    labels: list[int] = target["labels"].tolist()
+    if "masks" in target:
+        for label, mask in zip(labels, target["masks"].numpy(), strict=True):
+            inside = np.array(color_of(label), dtype=np.float32)
+            pixels[mask] = (1 - MASK_STRENGTH) * pixels[mask] + MASK_STRENGTH * inside
+    height, width = pixels.shape[:2]
+    scale = TILE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+    tile = Image.fromarray(pixels.astype(np.uint8)).resize(size, method)
+    pen = ImageDraw.Draw(tile)
+    for label, box in zip(labels, target["boxes"].numpy() * scale, strict=True):
+        x1, y1, x2, y2 = box.tolist()
+        pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(label))
+        _write(pen, (x1, y1), names[label], color_of(label))
+    _write(pen, (0, size[1] - 11), f"image {sample['info'].image_id}", (255, 255, 255))
+    return tile
+
+
+def color_of(label: int) -> tuple[int, int, int]:
+    """A bright colour; those of neighbouring labels are far apart."""
+    red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.75, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, color: tuple[int, int, int]
+) -> None:
+    # the font that Pillow brings along knows Latin letters only
+    text = text.encode("latin-1", "replace").decode("latin-1")
+    pen.rectangle(pen.textbbox(at, text), fill=(0, 0, 0))
+    pen.text(at, text, fill=color)

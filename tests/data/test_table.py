@@ -1,0 +1,71 @@
+import pickle
+
+import numpy as np
+from helpers.annotation_files import coco_content, lvis_content, write_json
+
+from dense_lt.data.lvis import read_annotations
+from dense_lt.data.table import Names, Ragged
+
+
+def test_names_come_back_whatever_they_are():
+    names = ["a.jpg", "", "train/ä 日本.png"]
+    held = Names(names)
+    assert [held[i] for i in range(len(held))] == names
+
+
+def test_ragged_lists_may_be_empty():
+    held = Ragged.from_lists([[1, 2], [], [3]])
+    assert [held[i].tolist() for i in range(3)] == [[1, 2], [], [3]]
+    assert len(Ragged.from_lists([])) == 0
+
+
+def test_an_image_sees_its_own_instances(tmp_path):
+    table, _ = read_annotations(write_json(tmp_path / "a.json", coco_content()))
+    first = table.image(0)
+    assert (first.image_id, first.file_name, first.height, first.width) == (11, "a.png", 30, 40)
+    assert first.annotation_ids.tolist() == [1, 9, 4]
+    assert first.labels.tolist() == [2, 1, 2]
+    assert first.boxes[1].tolist() == [20, 5, 28.5, 14]
+    assert len(table.image(2).boxes) == 0
+    assert table.labels_of(0) == {1, 2}
+    assert table.labels_of(2) == frozenset()
+
+
+def test_a_crowd_is_no_object_of_its_class(tmp_path):
+    content = coco_content()
+    content["annotations"][1]["iscrowd"] = 1
+    table, _ = read_annotations(write_json(tmp_path / "a.json", content))
+    assert table.labels_of(1) == frozenset()
+
+
+def test_without_negatives_every_absent_class_counts_as_checked(tmp_path):
+    table, _ = read_annotations(write_json(tmp_path / "a.json", coco_content()))
+    assert table.negatives_of(0, 3) == {0}
+    assert table.negatives_of(2, 3) == {0, 1, 2}
+
+
+def test_negatives_are_those_of_the_file_where_it_has_them(tmp_path):
+    table, _ = read_annotations(write_json(tmp_path / "a.json", lvis_content()))
+    assert table.negatives_of(2, 3) == {0}
+    assert table.not_exhaustive[1].tolist() == [1]
+
+
+def test_a_selection_keeps_everything_of_its_images_in_the_order_asked(tmp_path):
+    table, _ = read_annotations(write_json(tmp_path / "a.json", lvis_content()))
+    part = table.select([2, 0])
+    assert part.image_ids.tolist() == [8, 11]
+    assert part.num_instances == 3
+    assert part.image(1).annotation_ids.tolist() == [1, 9, 4]
+    assert part.file_names[1] == "a.png"
+    assert part.segmentation(1) == table.segmentation(1)
+    assert part.negatives is not None
+    assert part.negatives[0].tolist() == [0]
+    assert table.select([]).num_instances == 0
+
+
+def test_a_table_travels_to_another_process_unchanged(tmp_path):
+    table, _ = read_annotations(write_json(tmp_path / "a.json", lvis_content()))
+    copy = pickle.loads(pickle.dumps(table))
+    assert (copy.boxes == table.boxes).all()
+    assert copy.file_names[1] == table.file_names[1]
+    assert isinstance(copy.offsets, np.ndarray)
