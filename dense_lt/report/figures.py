@@ -9,10 +9,19 @@ import numpy as np
 
 from dense_lt.data.categories import RARE
 from dense_lt.report import curves, plots
-from dense_lt.report.comparison import BY_GROUP, Comparison
+from dense_lt.report.comparison import BY_GROUP, Comparison, Experiment
 from dense_lt.report.document import Block, Figure, Paragraph, Section
+from dense_lt.report.settings import flatten
 from dense_lt.report.style import draw
 from dense_lt.report.tables import percent
+
+INACTIVE_RATIO = 0.95
+"""Above this mean ratio of the rare classes, equalized losses treat all classes alike."""
+
+_INACTIVE = (
+    "{label}: the mean gradient ratio of the rare classes is above 0.95, so its loss treated rare "
+    "classes like all others. A higher model.head.prior_probability lowers the ratio."
+)
 
 
 def group_figures(comparison: Comparison, folder: Path) -> list[Figure]:
@@ -90,6 +99,11 @@ def ratio_section(comparison: Comparison, folder: Path) -> Section:
     ]
     if missing:
         blocks.append(Paragraph(f"Without gradient statistics: {', '.join(missing)}."))
+    blocks += [
+        Paragraph(_INACTIVE.format(label=e.label), is_warning=True)
+        for e in comparison.experiments
+        if _is_inactive(e)
+    ]
     by_rank = Figure(
         "ratio_by_rank",
         draw(
@@ -102,34 +116,45 @@ def ratio_section(comparison: Comparison, folder: Path) -> Section:
         f"training images. Mean over the rare classes: {_rare_ratios(comparison)}.",
         caption="At the end of training, mean over seeds; lines are smoothed over ranks.",
     )
-    by_step = Figure(
+    return Section(*heading, (*blocks, by_rank, _ratio_by_step(comparison, folder)))
+
+
+def _ratio_by_step(comparison: Comparison, folder: Path) -> Block:
+    steps = {s.step for e in comparison.experiments for run in e.runs for s in run.snapshots}
+    if len(steps) == 1:
+        return Paragraph("The ratio over training is not drawn: it was recorded once, at the end.")
+    paint = partial(plots.ratio_by_step, comparison=comparison)
+    return Figure(
         "ratio_by_step",
-        draw(
-            folder,
-            "ratio_by_step",
-            _height(comparison, 5.2),
-            partial(plots.ratio_by_step, comparison=comparison),
-        ),
+        draw(folder, "ratio_by_step", _height(comparison, 5.2), paint),
         alt="Mean gradient ratio of rare, common and frequent classes over training steps, a line "
         "per run.",
         caption="Ratio clamped to [0, 1], mean over the classes of a group; one line per run.",
     )
-    return Section(*heading, (*blocks, by_rank, by_step))
 
 
 def _rare_ratios(comparison: Comparison) -> str:
-    texts: list[str] = []
-    for experiment in comparison.experiments:
-        last = [
-            float(found[RARE][1][-1])
-            for run in experiment.runs
-            for module in curves.modules(run)
-            if RARE in (found := curves.group_ratios(run, module))
-        ]
-        texts.append(
-            f"{experiment.label} {np.mean(last):.2f}" if last else f"{experiment.label} n/a"
-        )
-    return ", ".join(texts)
+    ratios = {e.label: _rare_ratio(e) for e in comparison.experiments}
+    return ", ".join(f"{k} {'n/a' if v is None else f'{v:.2f}'}" for k, v in ratios.items())
+
+
+def _rare_ratio(experiment: Experiment) -> float | None:
+    """Mean ratio of the rare classes at the end of training, over runs and modules."""
+    last = [
+        float(found[RARE][1][-1])
+        for run in experiment.runs
+        for module in curves.modules(run)
+        if RARE in (found := curves.group_ratios(run, module))
+    ]
+    return float(np.mean(last)) if last else None
+
+
+def _is_inactive(experiment: Experiment) -> bool:
+    """Whether a loss that equalizes by the ratio had nothing to equalize."""
+    settings = flatten(experiment.runs[0].config or {})
+    ratio = _rare_ratio(experiment)
+    uses_ratio = str(settings.get("model.loss.kind", "")).startswith("eq")
+    return uses_ratio and ratio is not None and ratio > INACTIVE_RATIO
 
 
 def training_section(comparison: Comparison, folder: Path) -> Section:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from dense_lt.report.runs import Json, Run
+from dense_lt.report.runs import Run
 
 SEED_KEYS = ("seed", "data.dataset.seed")
 """Runs that differ only in these are repetitions of one experiment."""
@@ -16,19 +16,29 @@ SEED_KEYS = ("seed", "data.dataset.seed")
 NAME_KEYS = ("name", "output")
 """Where a run was put; says nothing of what it did."""
 
-_DATA_OR_SCORING = ("data.dataset.", "data.group_thresholds", "data.val_transforms.", "evaluation.")
-_TRAINED = (
-    *("data.train_transforms.", "data.sampler.", "data.aspect_grouping", "data.max_objects"),
-    *("optimizer.", "schedule.", "train.", "result.step"),
-)
-# These change how fast a run is, or how much it writes, and not what is measured.
-_HARMLESS = (
-    *("evaluation.batch_size", "train.log_every", "train.checkpoint_every", "device"),
-    *("train.keep_checkpoints", "train.evaluate_every", "data.dataset.folder", "data.dataset.root"),
-    *("data.workers", "environment."),
-)
-
 Kind = Literal["data or scoring", "model", "training", "machine"]
+
+# The first that fits decides; every other key is the model's. What is the machine's changes how
+# fast a run is or what it writes, not what it learns or how it is scored.
+_KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+    (
+        "machine",
+        (
+            *("environment.", "device", "data.workers", "data.cache_images_mb"),
+            *("data.dataset.folder", "data.dataset.root", "evaluation.batch_size"),
+            *("train.log_every", "train.evaluate_every"),
+            *("train.checkpoint_every", "train.keep_checkpoints"),
+        ),
+    ),
+    (
+        "training",
+        (
+            *("seed", "train.", "optimizer.", "schedule.", "result.step", "data.sampler."),
+            *("data.train_transforms.", "data.aspect_grouping", "data.max_objects_per_image"),
+        ),
+    ),
+    ("data or scoring", ("data.", "evaluation.", "result.")),
+)
 
 
 @dataclass(frozen=True)
@@ -52,18 +62,18 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
 
 
 def experiment_key(run: Run) -> str:
-    """Equal for runs that repeat one experiment: same settings but for seeds and names.
+    """Equal for runs that repeat one experiment: same settings but for seeds, names and machine.
 
     How long the run was trained and how it was scored count too. A run without stored settings is
     an experiment of its own.
     """
     if run.config is None:
         return f"folder {run.folder.resolve()}"
-    flat = flatten(run.config)
-    ignored = {*SEED_KEYS, *NAME_KEYS}
-    if flat.get("data.dataset.kind") == "drawn":
-        ignored.add("data.dataset.folder")  # one folder per data seed
-    kept: Json = {key: value for key, value in flat.items() if key not in ignored}
+    kept = {
+        key: value
+        for key, value in flatten(run.config).items()
+        if key not in (*SEED_KEYS, *NAME_KEYS) and _kind(key) != "machine"
+    }
     kept.update(_scored_as(run))
     return json.dumps(kept, sort_keys=True, default=str)
 
@@ -134,12 +144,9 @@ def _fingerprint(run: Run) -> str:
 
 
 def _kind(key: str) -> Kind:
-    if key.startswith(_HARMLESS):
-        return "machine"
-    if key.startswith(_TRAINED) or key == "seed":
-        return "training"
-    if key.startswith((*_DATA_OR_SCORING, "result.")):
-        return "data or scoring"
+    for kind, prefixes in _KINDS:
+        if key.startswith(prefixes):
+            return kind
     return "model"
 
 

@@ -17,6 +17,13 @@ def test_runs_that_differ_in_seeds_and_name_repeat_one_experiment(make_run):
     assert experiment_key(first) == experiment_key(make_run("c", seed=0, data_seed=1))
 
 
+def test_the_machine_does_not_make_another_experiment(make_run):
+    first, second = make_run("a", seed=0), make_run("b", seed=1)
+    second.config["device"] = "cuda"
+    second.config["train"]["log_every"] = 5
+    assert experiment_key(first) == experiment_key(second)
+
+
 def test_another_setting_is_another_experiment(make_run):
     assert experiment_key(make_run("a")) != experiment_key(make_run("b", prior=0.01))
 
@@ -67,11 +74,15 @@ def test_training_and_machine_are_kinds_of_their_own(make_run):
     first, second = make_run("a"), make_run("b", step=400)
     second.config["train"]["steps"] = 400
     second.config["device"] = "cuda"
+    second.config["data"]["workers"] = 4
+    second.config["evaluation"]["images"] = 100
     second.environment["threads"] = 8
     found = differences(first, second)
     assert {key: kind for key, (_, kind) in found.items()} == {
+        "evaluation.images": "data or scoring",
         "train.steps": "training",
         "result.step": "training",
+        "data.workers": "machine",
         "device": "machine",
         "environment.threads": "machine",
     }
