@@ -12,7 +12,8 @@ from dense_lt.balance.modulation import Modulator, with_unmodulated_column
 from dense_lt.balance.statistics import GradientStatistics
 from dense_lt.ops.matching import BACKGROUND
 from dense_lt.ops.sigmoid_loss.arguments import Matrices, Modulation, as_tuple
-from dense_lt.ops.sigmoid_loss.function import BackendName, LossSums, modulated_sigmoid_loss
+from dense_lt.ops.sigmoid_loss.backends import BackendName
+from dense_lt.ops.sigmoid_loss.function import LossSums, modulated_sigmoid_loss
 from dense_lt.ops.sigmoid_loss.fused_head import fused_head_loss
 
 

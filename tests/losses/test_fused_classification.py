@@ -65,6 +65,14 @@ def test_three_optimizer_steps_are_the_same(kind, kernel):
         torch.testing.assert_close(fused[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_inside_torch_compile_it_runs_as_it_is():
+    head, batch = Head("focal"), draw(0)
+    expected = head(*batch, fused=True)
+    torch.compiler.reset()
+    compiled = torch.compile(head, backend="aot_eager")
+    torch.testing.assert_close(compiled(*batch, fused=True), expected)
+
+
 def test_class_masks_hold_per_image():
     head = Head("focal")
     mask = torch.rand(IMAGES, CLASSES, generator=torch.Generator().manual_seed(1)) > 0.5

@@ -150,10 +150,15 @@ def check_rows(rows: Rows, num_rows: int, modulation: Modulation) -> None:
             f"shape {tuple(modulation.negative_weight.shape)} and groups are "
             f"{'missing' if rows.groups is None else 'given'}"
         )
-    if not rows.labels.is_cuda and num_rows:  # on CUDA this would wait for the device
-        lowest, highest = (int(end) for end in rows.labels.aminmax())
-        fits = IGNORE <= lowest <= highest < len(modulation.gamma)
-        assert fits, f"labels span [{lowest}, {highest}], classes [0, {len(modulation.gamma)})"
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """Assert that `labels` (N,) are what they should be; on CUDA that would wait for the device."""
+    if labels.is_cuda or not len(labels):
+        return
+    lowest, highest = (int(end) for end in labels.aminmax())
+    fits = IGNORE <= lowest <= highest < num_classes
+    assert fits, f"labels span [{lowest}, {highest}], classes [0, {num_classes})"
 
 
 def compute_dtype(logits: Tensor) -> torch.dtype:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -44,5 +46,15 @@ def release_gradients(ctx: FunctionCtx, grad_output: Tensor) -> Sequence[Tensor 
 
 def multiply_in_place(values: Tensor, factor: Tensor) -> None:
     """`values` *= `factor` (), without touching the memory where the factor is 1."""
-    if values.is_cuda or float(factor) != 1.0:
+    if values.is_cuda and has_triton() and values.is_contiguous():
+        from dense_lt.ops.sigmoid_loss import triton_backend  # an optional dependency
+
+        triton_backend.multiply_in_place(values, factor)
+    elif values.is_cuda or float(factor) != 1:  # on CUDA the comparison would wait for the device
         values.mul_(factor.to(values.dtype))
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton can be imported; it comes with torch for CUDA on Linux."""
+    return find_spec("triton") is not None

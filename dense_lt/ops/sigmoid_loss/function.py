@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dense_lt.ops.sigmoid_loss.arguments import (
-    Backend,
     Modulation,
     Rows,
     as_tuple,
     check_arguments,
+    check_labels,
     rows_of,
     scale_tensor,
 )
+from dense_lt.ops.sigmoid_loss.backends import BackendName, choose_backend
 from dense_lt.ops.sigmoid_loss.backward import keep_gradients, release_gradients
-from dense_lt.ops.sigmoid_loss.chunked import ChunkedLoss
-from dense_lt.ops.sigmoid_loss.reference import DenseLoss
-
-BackendName = Literal["auto", "reference", "chunked", "triton"]
+from dense_lt.ops.sigmoid_loss.compiled import sigmoid_loss
 
 
 class LossSums(NamedTuple):
@@ -81,19 +79,20 @@ def modulated_sigmoid_loss(  # noqa: PLR0913 - three vectors describe the loss; 
     rows = rows_of(labels, quality, groups)
     modulation = Modulation(*(v.detach() for v in (gamma, positive_weight, negative_weight)))
     check_arguments(matrices, rows, modulation)
-    wants_gradient = tuple(torch.is_grad_enabled() and m.requires_grad for m in matrices)
-    if overwrite_logits:
-        for matrix, wanted in zip(matrices, wants_gradient, strict=True):
-            if wanted:
-                _forbid_other_uses(matrix)
     problem = _Problem(
         rows=rows,
         modulation=modulation,
         scale=scale_tensor(scale, matrices[0]),
-        backend=choose_backend(backend, matrices[0]),
-        wants_gradient=wants_gradient,
+        backend=backend,
+        wants_gradient=tuple(torch.is_grad_enabled() and m.requires_grad for m in matrices),
         overwrite=overwrite_logits,
     )
+    if torch.compiler.is_compiling():
+        return _by_operator(problem, matrices)
+    for matrix, own, wanted in zip(matrices, rows, problem.wants_gradient, strict=True):
+        check_labels(own.labels, len(gamma))
+        if overwrite_logits and wanted:
+            _forbid_other_uses(matrix)
     return LossSums(*_MadeInForward.apply(problem, *matrices))
 
 
@@ -104,7 +103,7 @@ class _Problem:
     rows: tuple[Rows, ...]
     modulation: Modulation
     scale: Tensor
-    backend: Backend
+    backend: BackendName
     wants_gradient: tuple[bool, ...]
     overwrite: bool
 
@@ -117,7 +116,8 @@ class _MadeInForward(torch.autograd.Function):
         gradients: list[Tensor | None] = []
         # autocast would run the products of the maths in bfloat16
         with torch.autocast(matrices[0].device.type, enabled=False):
-            accumulator = problem.backend(problem.modulation, problem.scale)
+            backend = choose_backend(problem.backend, matrices[0])
+            accumulator = backend(problem.modulation, problem.scale)
             for matrix, rows, wanted in zip(
                 matrices, problem.rows, problem.wants_gradient, strict=True
             ):
@@ -136,6 +136,22 @@ class _MadeInForward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         return None, *release_gradients(ctx, grad_outputs[0])
+
+
+def _by_operator(problem: _Problem, matrices: Sequence[Tensor]) -> LossSums:
+    """What the compiler sees: one operator per matrix, and sums."""
+    results = [
+        sigmoid_loss(
+            matrix,
+            *rows,
+            *problem.modulation,
+            problem.scale,
+            problem.backend,
+            wanted,
+        )[:3]
+        for matrix, rows, wanted in zip(matrices, problem.rows, problem.wants_gradient, strict=True)
+    ]
+    return LossSums(*(torch.stack(parts).sum(0) for parts in zip(*results, strict=True)))
 
 
 def _forbid_other_uses(matrix: Tensor) -> None:
@@ -161,10 +177,3 @@ def _forbid_other_uses(matrix: Tensor) -> None:
     # later readers of a view go to its base; of a base that is larger, other parts may be in use
     for tensor in {matrix, base} if base.numel() == matrix.numel() else {matrix}:
         tensor.register_hook(check)
-
-
-def choose_backend(name: BackendName, logits: Tensor) -> Backend:
-    """The backend called `name`, or the fastest for `logits`."""
-    if name == "auto":
-        name = "reference" if logits.dtype == torch.float64 else "chunked"
-    return {"reference": DenseLoss, "chunked": ChunkedLoss}[name]

@@ -23,12 +23,14 @@ from dense_lt.ops.sigmoid_loss.arguments import (
     Rows,
     as_tuple,
     check_dtype,
+    check_labels,
     check_rows,
     rows_of,
     scale_tensor,
 )
+from dense_lt.ops.sigmoid_loss.backends import BackendName, choose_backend
 from dense_lt.ops.sigmoid_loss.backward import keep_gradients, release_gradients
-from dense_lt.ops.sigmoid_loss.function import BackendName, LossSums, choose_backend
+from dense_lt.ops.sigmoid_loss.function import LossSums
 
 LOCATIONS_ON_CUDA = 8192
 """Per piece; the logits of a piece stay in the second-level cache."""
@@ -55,7 +57,7 @@ def fused_head_loss(  # noqa: PLR0913 - as `modulated_sigmoid_loss`, with a conv
     """`modulated_sigmoid_loss` of the logits that a convolution would make of `features`.
 
     Under autocast the convolution runs in autocast's dtype, otherwise in that of the features; the
-    maths of the loss is in float32 in either case. Not for `torch.compile`.
+    maths of the loss is in float32 in either case. `torch.compile` runs it as it is.
 
     Args:
         features: (B, channels, H, W), or one such map per level; channels-last maps are not copied.
@@ -92,7 +94,8 @@ def fused_head_loss(  # noqa: PLR0913 - as `modulated_sigmoid_loss`, with a conv
     )
     check_dtype(probe)
     _check_shapes(maps, weight, problem)
-    return LossSums(*_FusedHead.apply(problem, weight, bias, *maps))
+    run = torch.compiler.disable(_FusedHead.apply)
+    return LossSums(*run(problem, weight, bias, *maps))  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,13 @@ class _FusedHead(torch.autograd.Function):
     def forward(
         ctx: Any, problem: _Problem, weight: Tensor, bias: Tensor | None, *maps: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        _, wants_weight, wants_bias, *wants_maps = (
-            needed and problem.wants_gradient for needed in ctx.needs_input_grad
-        )
+        wanted = [needed and problem.wants_gradient for needed in ctx.needs_input_grad[1:]]
         # autocast has been heard in the choice of dtype and must not touch the maths
         with torch.autocast(weight.device.type, enabled=False):
-            layer = _Layer(problem, weight, bias, wants_weight=wants_weight, wants_bias=wants_bias)
+            layer = _Layer(problem, weight, bias, wants=wanted[:2])
             map_gradients = [
-                layer.add_level(level.detach(), rows, wants_gradient=wanted)
-                for level, rows, wanted in zip(maps, problem.rows, wants_maps, strict=True)
+                layer.add_level(level.detach(), rows, wants_gradient=wants)
+                for level, rows, wants in zip(maps, problem.rows, wanted[2:], strict=True)
             ]
         totals, gradients = layer.accumulator.totals(), layer.gradients
         keep_gradients(
@@ -154,14 +155,9 @@ class _Layer:
     """A convolution, and what its levels have added up to so far."""
 
     def __init__(
-        self,
-        problem: _Problem,
-        weight: Tensor,
-        bias: Tensor | None,
-        *,
-        wants_weight: bool,
-        wants_bias: bool,
+        self, problem: _Problem, weight: Tensor, bias: Tensor | None, *, wants: Sequence[bool]
     ) -> None:
+        """Begin; `wants` says whether weight and bias want gradients."""
         self.problem = problem
         self.weight = weight.detach().to(problem.dtype, memory_format=torch.channels_last)
         self.bias = None if bias is None else bias.detach().to(problem.dtype)
@@ -169,8 +165,8 @@ class _Layer:
         self.accumulator = problem.backend(problem.modulation, problem.scale)
         sums = problem.scale.dtype
         self.gradients = _Gradients(
-            torch.zeros_like(self.weight, dtype=sums) if wants_weight else None,
-            torch.zeros(len(weight), dtype=sums, device=weight.device) if wants_bias else None,
+            torch.zeros_like(self.weight, dtype=sums) if wants[0] else None,
+            torch.zeros(len(weight), dtype=sums, device=weight.device) if wants[1] else None,
         )
 
     def add_level(self, level: Tensor, rows: Rows, *, wants_gradient: bool) -> Tensor | None:
@@ -296,3 +292,4 @@ def _check_shapes(maps: Sequence[Tensor], weight: Tensor, problem: _Problem) -> 
     per_location = len(weight) // num_classes
     for level, rows in zip(maps, problem.rows, strict=True):
         check_rows(rows, level[:, 0].numel() * per_location, problem.modulation)
+        check_labels(rows.labels, num_classes)
