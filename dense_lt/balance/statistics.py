@@ -124,7 +124,8 @@ def commit_all(model: nn.Module, *, weight: float = 1.0) -> None:
 
     Args:
         model: whose trackers are meant.
-        weight: factor on what is pending: 1/K if the step averages the losses of K micro-batches.
+        weight: factor on what is pending, where the loss that was noted is not that of the whole
+            step: 1/K if a step averages K losses, 1/W if W processes average their gradients.
     """
     _commit(list(named_statistics(model).values()), weight)
 
