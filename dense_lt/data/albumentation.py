@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dense_lt.utils.errors import ConfigError
@@ -38,17 +37,18 @@ class Pipeline:
         import albumentations  # its import takes a second, which most runs can do without
 
         self._names = ", ".join(name for name, _ in transforms)
-        self._compose = albumentations.Compose(
-            [_build(albumentations, name, arguments) for name, arguments in transforms],
-            bbox_params=albumentations.BboxParams(
-                format="pascal_voc",
-                label_fields=["index"],
-                clip=True,
-                min_width=MIN_SIDE,
-                min_height=MIN_SIDE,
-                min_visibility=MIN_VISIBLE,
-            ),
+        parts = [_build(albumentations, name, arguments) for name, arguments in transforms]
+        boxes = albumentations.BboxParams(
+            format="pascal_voc",
+            label_fields=["index"],
+            clip=True,
+            min_width=MIN_SIDE,
+            min_height=MIN_SIDE,
+            min_visibility=MIN_VISIBLE,
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it finds boxes idle beside colours
+            self._compose = albumentations.Compose(parts, bbox_params=boxes)
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None, *, seed: int
@@ -93,7 +93,7 @@ class Pipeline:
     def _run(self, given: dict[str, Any]) -> dict[str, Any]:
         try:
             changed = self._compose(**given)
-        except (ValueError, TypeError, KeyError, IndexError, cv2.error) as error:
+        except Exception as error:  # albumentations' errors have no base of their own
             height, width = given["image"].shape[:2]
             raise ConfigError(
                 f"{KEY}: {self._names}: failed on an image of {width} x {height} pixels: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from dense_lt.data.batching import collate
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.images import BadImageError
 from dense_lt.data.sampling import Draw
-from dense_lt.structures import Batch, Sample
+from dense_lt.structures import Batch, Sample, Target
 from dense_lt.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,10 @@ class _Fetcher:
                 return _Fetched(None, tuple(bad), error.with_traceback(None))
             if sample is not None:
                 samples.append(sample)
-        batch = collate(samples, multiple_of=self._multiple_of) if samples else None
-        return _Fetched(batch, tuple(bad))
+        if not samples:
+            return _Fetched(None, tuple(bad))
+        batch = collate(samples, multiple_of=self._multiple_of)
+        return _Fetched(batch._replace(targets=_as_arrays(batch.targets)), tuple(bad))
 
     def _fetch(self, draw: Draw, bad: list[str]) -> Sample | None:
         tries = len(self._dataset) if self._bad_images == "replace" else 1
@@ -114,11 +117,34 @@ class BatchLoader:
             if fetched.error is not None:
                 raise fetched.error
             if fetched.batch is not None:
-                yield fetched.batch
+                yield fetched.batch._replace(targets=_as_tensors(fetched.batch.targets))
 
     def __len__(self) -> int:
         """Number of batches, where it is finite."""
         return len(self._batches)  # type: ignore[arg-type]
+
+
+def _as_arrays(targets: list[Target]) -> list[Any]:
+    """Boxes and labels as arrays, which are sent by value.
+
+    A tensor would be sent as an open file, and two for every image of every batch that waits are
+    soon more than a process may have.
+    """
+    return [
+        {**target, "boxes": target["boxes"].numpy(), "labels": target["labels"].numpy()}
+        for target in targets
+    ]
+
+
+def _as_tensors(targets: list[Any]) -> list[Target]:
+    return [
+        {
+            **target,
+            "boxes": torch.as_tensor(target["boxes"]),
+            "labels": torch.as_tensor(target["labels"]),
+        }
+        for target in targets
+    ]
 
 
 def _identity(fetched: Any) -> Any:
@@ -127,3 +153,4 @@ def _identity(fetched: Any) -> Any:
 
 def _start_worker(_number: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer

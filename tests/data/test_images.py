@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from helpers.annotation_files import coco_content, lvis_content, write_json
+from PIL import Image
+
+from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
+from dense_lt.data.lvis import read_annotations
+
+SIZE = (30, 40)
+"""Height and width of the test picture: bands of red, green and blue, from left to right."""
+
+
+def _bands() -> np.ndarray:
+    pixels = np.zeros((*SIZE, 3), dtype=np.uint8)
+    pixels[:, :13, 0] = pixels[:, 13:26, 1] = pixels[:, 26:, 2] = 200
+    return pixels
+
+
+def _greys() -> np.ndarray:
+    return np.repeat(np.linspace(0, 255, SIZE[1]).astype(np.uint8)[None], SIZE[0], axis=0)
+
+
+def _is_bands(pixels: np.ndarray) -> bool:
+    assert pixels.shape == (*SIZE, 3)
+    assert pixels.dtype == np.uint8
+    picked = pixels[15, [5, 20, 33]].argmax(axis=1)
+    return picked.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["rgb.png", "rgb.jpg", "rgb.bmp", "rgb.webp", "rgb.tif"])
+def test_ordinary_files_are_read_as_rgb(tmp_path, name):
+    Image.fromarray(_bands()).save(tmp_path / name)
+    assert _is_bands(read_image(tmp_path / name, SIZE))
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("P", "a.png"), ("P", "a.gif"), ("RGBA", "a.png"), ("CMYK", "a.jpg")]
+)
+def test_palette_transparency_and_print_colours_become_rgb(tmp_path, mode, name):
+    Image.fromarray(_bands()).convert(mode).save(tmp_path / name)
+    assert _is_bands(read_image(tmp_path / name, SIZE))
+
+
+def test_a_palette_with_a_transparent_colour_keeps_its_colours(tmp_path):
+    Image.fromarray(_bands()).convert("P").save(tmp_path / "a.png", transparency=0)
+    assert _is_bands(read_image(tmp_path / "a.png", SIZE))
+
+
+@pytest.mark.parametrize(("mode", "name"), [("L", "a.png"), ("L", "a.jpg"), ("LA", "a.png")])
+def test_grey_becomes_three_equal_channels(tmp_path, mode, name):
+    Image.fromarray(_greys()).convert(mode).save(tmp_path / name)
+    pixels = read_image(tmp_path / name, SIZE)
+    assert (pixels[..., 0] == pixels[..., 2]).all()
+    assert np.abs(pixels[..., 1].astype(int) - _greys()).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bits_become_eight(tmp_path, name):
+    Image.fromarray(_greys().astype(np.uint16) * 257).save(tmp_path / name)
+    assert (read_image(tmp_path / name, SIZE)[..., 0] == _greys()).all()
+
+
+def test_a_dark_sixteen_bit_image_stays_dark(tmp_path):
+    Image.fromarray(_greys().astype(np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", SIZE).max() == 1
+
+
+def _save_rotated(path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(_bands()).save(path, exif=exif)
+
+
+def test_a_rotation_mark_is_ignored_where_the_stored_pixels_have_the_annotated_size(tmp_path):
+    _save_rotated(tmp_path / "a.jpg", 6)
+    assert _is_bands(read_image(tmp_path / "a.jpg", SIZE))
+
+
+def test_a_rotation_mark_is_obeyed_where_only_the_turned_image_has_the_annotated_size(tmp_path):
+    _save_rotated(tmp_path / "a.jpg", 6)  # shown turned by 90 degrees, clockwise
+    pixels = read_image(tmp_path / "a.jpg", SIZE[::-1])
+    assert pixels[[5, 20, 33], 15].argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_another_size_than_annotated_names_both(tmp_path):
+    Image.fromarray(_bands()).save(tmp_path / "a.png")
+    with pytest.raises(BadImageError, match=r"a.png: is 40 x 30 pixels.*annotations say 20 x 50"):
+        read_image(tmp_path / "a.png", (50, 20))
+
+
+def test_a_missing_image_names_itself(tmp_path):
+    with pytest.raises(BadImageError, match=r"a.png: there is no such image"):
+        read_image(tmp_path / "a.png", SIZE)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.tif", "a.webp"])
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.6])
+def test_a_cut_off_image_names_itself(tmp_path, name, part):
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * part)])
+    with pytest.raises(BadImageError, match=f"{name}: "):
+        read_image(tmp_path / name, SIZE)
+
+
+def _table(tmp_path, content):
+    return read_annotations(write_json(tmp_path / "a.json", content))[0]
+
+
+def _touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_images_are_looked_for_in_every_folder_first_to_last(tmp_path):
+    table = _table(tmp_path, coco_content())
+    first, second = tmp_path / "one", tmp_path / "two"
+    paths = [_touch(first / "a.png"), _touch(second / "b.png"), _touch(first / "empty.png")]
+    _touch(second / "a.png")
+    assert locate_images(table, [first, second]) == paths
+    assert describe_missing(table, [first, second], paths) is None
+
+
+def test_lvis_v1_images_are_found_by_their_url_below_one_folder_or_in_their_own(tmp_path):
+    content = lvis_content()
+    for image, split in zip(content["images"], ("train2017", "val2017", "val2017"), strict=True):
+        image["coco_url"] = f"http://images.cocodataset.org/{split}/{image.pop('file_name')}"
+    table = _table(tmp_path, content)
+    paths = [
+        _touch(tmp_path / "coco" / name)
+        for name in ("train2017/a.png", "val2017/b.png", "val2017/empty.png")
+    ]
+    assert locate_images(table, [tmp_path / "coco"]) == paths
+    folders = [tmp_path / "coco" / split for split in ("val2017", "train2017")]
+    assert locate_images(table, folders) == paths
+
+
+@pytest.mark.parametrize("exists", ["val2017/a.png", "a.png", "COCO_val2014_a.png"])
+def test_lvis_v05_images_are_found_with_and_without_their_prefix(tmp_path, exists):
+    content = lvis_content()
+    content["images"] = content["images"][:1]
+    content["annotations"] = []
+    image = content["images"][0]
+    image["coco_url"] = "http://images.cocodataset.org/val2017/a.png"
+    image["file_name"] = "COCO_val2014_a.png"
+    path = _touch(tmp_path / "images" / exists)
+    assert locate_images(_table(tmp_path, content), [tmp_path / "images"]) == [path]
+
+
+def test_missing_images_are_one_message_with_the_paths_tried(tmp_path):
+    table = _table(tmp_path, coco_content())
+    paths = locate_images(table, [tmp_path / "no", tmp_path / "where"])
+    message = describe_missing(table, [tmp_path / "no", tmp_path / "where"], paths)
+    assert message is not None
+    assert "a.json: 3 of 3 images are missing (a.png, b.png, empty.png)" in message
+    for folder in ("no", "where"):
+        assert str(tmp_path / folder / "a.png") in message
+    assert "data.on_bad_image=skip" in message

@@ -1,0 +1,97 @@
+import logging
+from itertools import islice
+
+import pytest
+from helpers.annotation_files import lvis_content, write_set
+
+from dense_lt.data.dataset import DetectionDataset
+from dense_lt.data.loading import BatchLoader
+from dense_lt.data.lvis import read_annotations
+from dense_lt.data.sampling import Draw
+from dense_lt.data.transforms import Transform
+from dense_lt.utils.errors import ConfigError, DataError
+
+
+def _dataset(folder, *, spoilt=(), transform=None) -> DetectionDataset:
+    path = write_set(folder, lvis_content())
+    for name in spoilt:
+        (folder / name).write_bytes(b"no image")
+    table, categories = read_annotations(path)
+    return DetectionDataset(table, categories, [folder], transform or Transform(), seed=0)
+
+
+def _loader(dataset, draws, *, bad_images="error", workers=0) -> BatchLoader:
+    batches = [[Draw(index, position) for position, index in enumerate(one)] for one in draws]
+    return BatchLoader(dataset, batches, workers=workers, bad_images=bad_images, multiple_of=1)
+
+
+def _ids(loader) -> list[list[int]]:
+    return [[info.image_id for info in batch.infos] for batch in loader]
+
+
+def test_batches_come_in_order(tmp_path):
+    assert _ids(_loader(_dataset(tmp_path), [[0, 1], [2]])) == [[11, 5], [8]]
+
+
+def test_a_bad_image_stops_with_its_name(tmp_path):
+    loader = _loader(_dataset(tmp_path, spoilt=["b.png"]), [[0], [1]])
+    with pytest.raises(DataError, match=r"b\.png: cannot be decoded"):
+        list(loader)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_image_stops_a_run_with_workers_by_the_same_one_line(tmp_path, workers):
+    loader = _loader(_dataset(tmp_path, spoilt=["b.png"]), [[0], [1], [2]], workers=workers)
+    with pytest.raises(DataError) as caught:
+        list(loader)
+    assert "Traceback" not in str(caught.value)
+    assert "b.png" in str(caught.value)
+
+
+def test_in_training_the_next_good_image_takes_its_place(tmp_path, caplog):
+    dataset = _dataset(tmp_path, spoilt=["b.png", "empty.png"])
+    loader = _loader(dataset, [[1], [0], [2], [1]], bad_images="replace")
+    with caplog.at_level(logging.WARNING):
+        assert _ids(loader) == [[11], [11], [11], [11]]
+    assert len(loader.skipped) == 2
+    assert "skipped (2 so far)" in caplog.text
+    assert len(caplog.messages) == 2  # each once, however often it is met
+
+
+def test_in_validation_it_is_left_out(tmp_path):
+    loader = _loader(
+        _dataset(tmp_path, spoilt=["b.png"]), [[0, 1], [1], [2]], bad_images="leave_out"
+    )
+    assert _ids(loader) == [[11], [8]]
+    assert len(loader.skipped) == 1
+
+
+def test_a_set_without_one_good_image_stops(tmp_path):
+    dataset = _dataset(tmp_path, spoilt=["a.png", "b.png", "empty.png"])
+    with pytest.raises(DataError, match="not one of its images can be used"):
+        list(_loader(dataset, [[0]], bad_images="replace"))
+
+
+def test_a_transform_that_fails_in_a_worker_is_one_line(tmp_path):
+    crop = Transform(extra=[("RandomCrop", {"height": 99, "width": 99, "p": 1.0})])
+    loader = _loader(_dataset(tmp_path, transform=crop), [[0]], workers=1)
+    with pytest.raises(ConfigError, match="RandomCrop: failed on an image of 40 x 30 pixels"):
+        list(loader)
+
+
+def test_batches_are_the_same_with_any_number_of_workers(tmp_path):
+    jitter = ("ColorJitter", {"p": 1.0})
+    transform = Transform(short_sides=(20, 30), long_side=99, horizontal_flip=0.5, extra=[jitter])
+    dataset = _dataset(tmp_path, transform=transform)
+    draws = [[0, 1], [2, 0], [1, 1]]
+    runs = [list(_loader(dataset, draws, workers=workers)) for workers in (0, 2)]
+    for alone, shared in zip(*runs, strict=True):
+        assert (alone.images.pixels == shared.images.pixels).all()
+        assert alone.infos == shared.infos
+
+
+def test_an_endless_loader_can_be_left_and_asked_again(tmp_path):
+    loader = _loader(_dataset(tmp_path), [[0], [1]] * 10)
+    assert len(list(islice(loader, 2))) == 2
+    assert len(loader) == 20
+    assert len(_ids(loader)) == 20
