@@ -1,5 +1,6 @@
 """A few steps of a small head, by one process, by several, or in micro-batches."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -83,19 +84,22 @@ def train(
 
 
 def train_in_processes(
-    folder: Path, world_size: int, kind: str, *, fused: bool
-) -> dict[str, Tensor]:
-    """What `train` gives in `world_size` gloo processes; `folder` is empty."""
-    mp.spawn(_child, (world_size, folder, kind, fused), nprocs=world_size)
-    return torch.load(folder / "result.pt")
+    folder: Path, world_size: int, cases: Sequence[tuple[str, bool]]
+) -> list[dict[str, Tensor]]:
+    """What `train` gives in `world_size` gloo processes for each (kind, fused) of `cases`.
+
+    All cases in the same processes, because starting them takes longer than training.
+    """
+    mp.spawn(_child, (world_size, folder, cases), nprocs=world_size)
+    return torch.load(folder / "results.pt")
 
 
-def _child(rank: int, world_size: int, folder: Path, kind: str, fused: bool) -> None:
+def _child(rank: int, world_size: int, folder: Path, cases: Sequence[tuple[str, bool]]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size
     )
-    result = train(kind, fused=fused, rank=rank, world_size=world_size)
+    results = [train(kind, fused=fused, rank=rank, world_size=world_size) for kind, fused in cases]
     if rank == 0:
-        torch.save(result, folder / "result.pt")
+        torch.save(results, folder / "results.pt")
     dist.destroy_process_group()
