@@ -42,8 +42,8 @@ class ExampleOptions:
     threshold: float = 0.2
     """Detections below this score are not shown."""
 
-    most: int = 8
-    """Detections shown of one image."""
+    most: int = 10
+    """Detections, or objects, shown of one image."""
 
     seed: int = 0
     """Of the random choice."""
@@ -81,7 +81,7 @@ def _blocks(comparison: Comparison, figures: Path, options: ExampleOptions) -> l
         count=options.count,
         seed=options.seed,
     )
-    artist = _Artist(dataset, categories, shown, figures)
+    artist = _Artist(dataset, categories, shown, figures, options.most)
     galleries = [
         Gallery(choice.rule, tuple(artist.example(index) for index in choice.images))
         for choice in choices
@@ -163,30 +163,14 @@ class _Artist:
     categories: CategoryTable
     shown: Sequence[_Shown]
     figures: Path
+    most: int  # boxes of one picture
 
     def example(self, index: int) -> Example:
         """Image `index` of the validation set: ground truth, then every run."""
         image = self.dataset.table.image(index)
-        sample = self.dataset[index]
-        pixels = Image.fromarray(sample["image"].permute(1, 2, 0).numpy())  # (H, W, 3)
+        pixels = Image.fromarray(self.dataset[index]["image"].permute(1, 2, 0).numpy())  # (H, W, 3)
         scale = np.array([pixels.width / image.width, pixels.height / image.height] * 2)
-        objects = ~image.crowd
-        truth = [
-            f"{self.categories.names[label]} ({self.categories.groups[label]})"
-            for label in image.labels[objects]
-        ]
-        colours = [pictures.COLOURS["truth"]] * len(truth)
-        name = f"example_{image.image_id}"
-        panels = [
-            self._panel(
-                f"{name}_truth",
-                "ground truth",
-                pixels,
-                image.boxes[objects] * scale,
-                colours,
-                truth,
-            )
-        ]
+        panels = [self._truth_panel(index, pixels, scale)]
         for place, own in enumerate(self.shown, start=1):
             found = own.detections.get(image.image_id, examples.NOTHING)
             judged = examples.judge(self.dataset.table, index, len(self.categories), found)
@@ -195,9 +179,27 @@ class _Artist:
                 for label, score, judgement in zip(found.labels, found.scores, judged, strict=True)
             ]
             colours = [pictures.COLOURS[judgement] for judgement in judged]
-            boxes = found.boxes * scale
-            panels.append(self._panel(f"{name}_{place}", own.label, pixels, boxes, colours, lines))
+            name = f"example_{image.image_id}_{place}"
+            panels.append(self._panel(name, own.label, pixels, found.boxes * scale, colours, lines))
         return Example(f"Image {image.image_id}: {image.file_name}", tuple(panels))
+
+    def _truth_panel(self, index: int, pixels: Image.Image, scale: NDArray[np.floating]) -> Panel:
+        """The objects of the rarest classes, as many as detections are shown at most."""
+        image = self.dataset.table.image(index)
+        objects = np.flatnonzero(~image.crowd)
+        counts = np.array(self.categories.image_counts)[image.labels[objects]]
+        drawn = objects[np.argsort(counts, kind="stable")][: self.most]
+        names, groups = self.categories.names, self.categories.groups
+        lines = [f"{names[label]} ({groups[label]})" for label in image.labels[drawn]]
+        left = "" if len(drawn) == len(objects) else f", {len(drawn)} rarest of {len(objects)}"
+        return self._panel(
+            f"example_{image.image_id}_truth",
+            f"ground truth{left}",
+            pixels,
+            image.boxes[drawn] * scale,
+            [pictures.COLOURS["truth"]] * len(drawn),
+            lines,
+        )
 
     def _panel(
         self,

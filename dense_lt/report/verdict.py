@@ -34,30 +34,37 @@ def _leaders(comparison: Comparison, cap: int) -> str:
             continue
         most = max(shown.values(), key=float)
         names = _list([label for label, text in shown.items() if text == most])
-        leads.setdefault(names, []).append(f"{metric} ({most})")
+        below = [text for text in shown.values() if text != most]
+        second = f"; next {max(below, key=float)}" if below else ""
+        leads.setdefault(names, []).append(f"{metric} ({most}{second})")
     parts = [f"{names} on {_list(metrics)}" for names, metrics in leads.items()]
     return f"Highest in percent, at {comparison.at(cap)}: {'; '.join(parts) or 'none'}."
 
 
 def _against(comparison: Comparison, experiment: Experiment, cap: int) -> str:
-    found: dict[str, list[str]] = {"better on": [], "worse on": [], "level on": []}
-    noise: list[str] = []
+    found: dict[str, list[str]] = {claim: [] for claim in _CLAIMS}
     for metric in _METRICS:
         difference = comparison.difference(experiment, metric, cap)
-        text = f"{metric} ({signed_percent(difference.mean)})"
-        if difference.mean is None:
-            continue
-        if difference.contains_zero:
-            noise.append(text)
-        elif signed_percent(difference.mean) == "0.0":
-            found["level on"].append(metric)
-        else:
-            found["better on" if difference.mean > 0 else "worse on"].append(text)
-    clauses = [f"{verb} {_list(texts)}" for verb, texts in found.items() if texts]
-    if noise:
-        clauses.append(f"within the noise on {_list(noise)}")
+        if difference.mean is not None:
+            text = f"{metric} ({signed_percent(difference.mean)})"
+            found[_claim(difference.mean, difference.contains_zero)].append(text)
+    clauses = [f"{claim} {_list(texts)}" for claim, texts in found.items() if texts]
     claim = ", ".join(clauses) if clauses else "without a common number"
     return f"Against {comparison.reference.label}, {experiment.label} is {claim}."
+
+
+_CLAIMS = ("better on", "worse on", "higher on", "lower on", "level on", "within the noise on")
+
+
+def _claim(difference: float, is_noise: bool | None) -> str:
+    """Better and worse need an interval; without one, a run is higher or lower."""
+    if is_noise:
+        return "within the noise on"
+    if is_noise is None:
+        if signed_percent(difference) == "0.0":
+            return "level on"
+        return "higher on" if difference > 0 else "lower on"
+    return "better on" if difference > 0 else "worse on"
 
 
 def _on_chance(comparison: Comparison) -> list[str]:

@@ -26,7 +26,7 @@ def write_report(
     reference: Run | None = None,
     examples: ExampleOptions | None = None,
 ) -> Path:
-    """Compare `runs` and write everything into `out`; files of an earlier report are replaced.
+    """Compare `runs` and write everything into `out`; files of the same names are replaced.
 
     Writes index.html (needs no network and none of the other files), report.md with
     figures/*.png, and comparison.json.

@@ -91,7 +91,7 @@ def test_examples_stand_beside_their_ground_truth(make_example_run, tmp_path):
     (example,) = gain.examples
     assert [panel.title for panel in example.panels] == ["ground truth", "focal", "efl"]
     truth, focal, efl = (panel.lines for panel in example.panels)
-    assert truth == ("cat (frequent)", "<b>newt</b> (rare)")
+    assert truth == ("<b>newt</b> (rare)", "cat (frequent)")  # the rarest first
     assert focal == ("cat 0.90 right",)
     assert efl == ("cat 0.90 right", "<b>newt</b> 0.80 right")
     assert loss.examples == ()
@@ -143,3 +143,10 @@ def test_more_runs_than_fit_are_left_out_and_named(make_example_run, tmp_path):
     galleries, text = section_of(runs, tmp_path / "figures", count=1)
     assert "Left out to save room: run" in text
     assert len(galleries[-1].examples[0].panels) == 6  # ground truth and five runs
+
+
+def test_of_many_objects_the_rarest_are_drawn(make_example_run, tmp_path):
+    galleries, _ = section_of([make_example_run("efl", [0, 1])], tmp_path / "figures", most=1)
+    truth = galleries[0].examples[0].panels[0]
+    assert truth.title == "ground truth, 1 rarest of 2"
+    assert truth.lines == ("<b>newt</b> (rare)",)
