@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,10 +11,13 @@ from pydantic import BaseModel
 from dense_lt.cli.training_parts import TrainingParts
 from dense_lt.config.data import RandomSamplerConfig
 from dense_lt.config.experiment import ExperimentConfig
+from dense_lt.config.model import ModelConfig
 from dense_lt.data.build import build_repeat_factors
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils import distributed
+
+logger = logging.getLogger(__name__)
 
 FACTOR_EDGES = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 """Lower bounds of the histogram's ranges; a factor of exactly 1 has a line of its own."""
@@ -23,10 +27,9 @@ def describe(config: ExperimentConfig, parts: TrainingParts) -> str:
     """Several aligned lines."""
     lines = [
         *_data(config, parts),
-        ("model", f"{config.model.kind}, {_values(parts.detector.summary())}"),
-        ("loss", f"classification: {_section(config.model.loss)}"),
-        ("", f"box: {_section(config.model.box_loss)}"),
-        ("", f"quality: {_section(config.model.quality_loss)}"),
+        ("model", config.model.kind),
+        *(("", f"{name} {_value(value)}") for name, value in parts.detector.summary().items()),
+        *_losses(config.model),
         *_optimization(config, parts),
     ]
     return "\n".join(f"{title:<10} {text}" for title, text in lines)
@@ -36,20 +39,20 @@ def _data(config: ExperimentConfig, parts: TrainingParts) -> list[tuple[str, str
     train, val, categories = parts.data
     assert train is not None, "training builds both splits"
     assert val is not None, "training builds both splits"
+    factors = build_repeat_factors(train, config.data)
+    if not isinstance(config.data.sampler, RandomSamplerConfig) and factors.max(initial=1) == 1:
+        logger.warning(
+            "data.sampler: no image is repeated, every class is in more than a fraction %g of the "
+            "images; raise data.sampler.threshold, or set data.sampler.kind=random",
+            config.data.sampler.threshold,
+        )
     return [
         ("data", f"train: {_table(train.table)}"),
         ("", f"val: {_table(val.table)}"),
         ("classes", _classes(categories)),
         ("sampler", _section(config.data.sampler)),
-        *(("", line) for line in repeat_factor_lines(build_repeat_factors(train, config.data))),
-        *_warning(config, build_repeat_factors(train, config.data)),
+        *(("", line) for line in repeat_factor_lines(factors)),
     ]
-
-
-def _warning(config: ExperimentConfig, factors: np.ndarray) -> list[tuple[str, str]]:
-    if isinstance(config.data.sampler, RandomSamplerConfig) or factors.max(initial=1) > 1:
-        return []
-    return [("", "no image is repeated: raise data.sampler.threshold, or use kind: random")]
 
 
 def _table(table: AnnotationTable) -> str:
@@ -71,6 +74,15 @@ def repeat_factor_lines(factors: np.ndarray) -> list[str]:
         if count:
             lines.append(f"repeat factor {lower:g} to {upper:g}: {count:,} images")
     return lines
+
+
+def _losses(model: ModelConfig) -> list[tuple[str, str]]:
+    quality = _section(model.quality_loss) if model.head.quality else "none"
+    return [
+        ("loss", f"classification: {_section(model.loss)}"),
+        ("", f"box: {_section(model.box_loss)}"),
+        ("", f"quality: {quality}"),
+    ]
 
 
 def _optimization(config: ExperimentConfig, parts: TrainingParts) -> list[tuple[str, str]]:
@@ -97,15 +109,14 @@ def _optimization(config: ExperimentConfig, parts: TrainingParts) -> list[tuple[
 
 
 def _section(section: BaseModel) -> str:
-    """`kind (key value, ...)` of a settings section, every key."""
+    """`kind, key value, ...` of a settings section, every key."""
     values = section.model_dump(mode="json")
-    kind = values.pop("kind", "")
-    return f"{kind} ({_values(values)})" if kind else _values(values)
+    kind = values.pop("kind", None)
+    return ", ".join(text for text in (kind, _values(values)) if text)
 
 
 def _values(values: Mapping[str, object]) -> str:
-    flat = ((key, value) for key, value in values.items())
-    return ", ".join(f"{key} {_value(value)}" for key, value in flat)
+    return ", ".join(f"{key} {_value(value)}" for key, value in values.items())
 
 
 def _value(value: object) -> str:

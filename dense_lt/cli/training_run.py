@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 
 import torch
@@ -63,22 +64,20 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
         _start_folder(run, config, parts, done=done)
     distributed.barrier()
     logger.info("%s, from step %d on\n%s", config.name, done, describe(config, parts))
-    recorder = build_recorder(
-        config, parts.detector, parts.data.categories, run=run, periods=parts.periods, done=done
-    )
-    stopped = fit(
-        _build_step(config, parts, run),
-        _batches(config, parts, start=done * config.train.batch_size),
-        done=done,
-        periods=parts.periods,
-        recorder=recorder,
-        save=build_checkpoint_writer(
-            config, parts.detector, parts.optimizer, parts.data.categories, run=run
-        ),
-        evaluate=_evaluation(config, parts, run),
-        random_states=own_random_states(checkpoint) if checkpoint else None,
-    )
-    recorder.close()
+    _, (_, _, categories), detector, optimizer, _, periods, _ = parts
+    with closing(
+        build_recorder(config, detector, categories, run=run, periods=periods, done=done)
+    ) as recorder:
+        stopped = fit(
+            _build_step(config, parts, run),
+            _batches(config, parts, start=done * config.train.batch_size),
+            done=done,
+            periods=periods,
+            recorder=recorder,
+            save=build_checkpoint_writer(config, detector, optimizer, categories, run=run),
+            evaluate=_evaluation(config, parts, run),
+            random_states=own_random_states(checkpoint) if checkpoint else None,
+        )
     if stopped is None:
         return 0
     logger.warning("stopped by %s; the same command with --resume goes on", stopped.name)
@@ -141,11 +140,13 @@ def _evaluation(
         categories=categories,
         image_ids=val.table.image_ids,
         device=parts.device,
+        precision=config.train.precision,
     )
     loader = build_val_loader(
         val,
         config.data,
         batch_size=config.evaluation.batch_size,
+        images=config.evaluation.images,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )

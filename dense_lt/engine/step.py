@@ -102,7 +102,8 @@ class TrainingStep:
             clip_grads_with_norm_(self.detector.parameters(), self._clip_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        commit_all(self.detector)
+        # Every process has noted gradients of W times its share of the joint batch's loss.
+        commit_all(self.detector, weight=1 / distributed.world_size())
         return StepResult(losses, norm, lr, len(batch.infos))
 
     def backward(self, batch: Batch) -> Losses:
