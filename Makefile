@@ -34,7 +34,7 @@ table: $(READY)
 	$(BIN)/dense-lt demo --seeds 0 1 2 --data-seeds 0 1 --out runs/table --jobs $(JOBS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow"

@@ -10,7 +10,7 @@ from dense_lt.utils.errors import ConfigError
 
 HELP = "draw the data set, train the demo's detectors on it, and compare them"
 
-VARIANTS = ("focal", "focal_prior_0.01", "equalized_focal")
+VARIANTS = ("focal_prior_0.1", "focal_prior_0.01", "equalized_focal")
 """Configurations below `configs/drawn`; the first is the reference of the comparison."""
 
 QUICK_EPOCHS = 1.7

@@ -116,6 +116,9 @@ class TrainConfig(Section):
     evaluate_every: PositiveInt | None = None
     """Steps between two evaluations; null evaluates at the end only."""
 
+    statistics_every: PositiveInt | None = None
+    """Steps between two records of the gradient sums; null records them at evaluations only."""
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
@@ -135,6 +138,9 @@ class EvaluationConfig(Section):
 
     images: PositiveInt | None = None
     """Evaluate only the first so many images, for a quick look; null takes all."""
+
+    resamples: int = Field(default=1000, ge=0)
+    """Draws of the images for the intervals around the final numbers; 0 makes none."""
 
 
 class ExperimentConfig(Section):

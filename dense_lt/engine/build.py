@@ -64,7 +64,13 @@ def build_periods(section: TrainConfig, steps_per_epoch: float) -> Periods:
     if total is None:
         assert section.epochs is not None, "the configuration checks that one of the two is given"
         total = max(math.ceil(section.epochs * steps_per_epoch - 1e-9), 1)
-    return Periods(total, section.log_every, section.checkpoint_every, section.evaluate_every)
+    return Periods(
+        total,
+        log=section.log_every,
+        checkpoint=section.checkpoint_every,
+        evaluate=section.evaluate_every,
+        statistics=section.statistics_every,
+    )
 
 
 def build_optimizer(section: OptimizerConfig, detector: Detector, *, batch_size: int) -> Optimizer:

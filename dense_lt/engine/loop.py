@@ -22,6 +22,7 @@ class Periods:
     log: int
     checkpoint: int
     evaluate: int | None = None  # None: at the end only
+    statistics: int | None = None  # None: at evaluations only
 
 
 def fit(
@@ -69,11 +70,13 @@ def fit(
                 batch = next(stream)
             recorder.note(step(batch, number))
             last = number == periods.total
-            evaluates = periods.evaluate is not None and number % periods.evaluate == 0
-            if number == 1 or number % periods.log == 0 or last:
+            evaluates = _due(number, periods.evaluate)
+            if number == 1 or _due(number, periods.log) or last:
                 recorder.log(number)
+            if _due(number, periods.statistics):
+                recorder.keep_statistics(number)
             stopped = stop.agreed(step.device)
-            if number % periods.checkpoint == 0 or evaluates or last or stopped:
+            if _due(number, periods.checkpoint) or evaluates or last or stopped:
                 save(number)
             if stopped:
                 return stopped
@@ -81,3 +84,7 @@ def fit(
                 run_evaluation(number)
     run_evaluation(periods.total)
     return None
+
+
+def _due(step: int, period: int | None) -> bool:
+    return period is not None and step % period == 0

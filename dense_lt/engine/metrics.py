@@ -119,11 +119,15 @@ class Recorder:
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
         _logger.info("evaluation at step %d: %s", step, shown)
         self._write("evaluation", step, {"time": round(time.time(), 3), **values})
-        if self._statistics_writer is not None:
-            self._statistics_writer.write(step, self._detector)
+        self.keep_statistics(step)
         rare = ratios.get(RARE)
         if self._warn_if_inactive and step > self._total_steps / 10:
             warn_if_inactive(rare)
+
+    def keep_statistics(self, step: int) -> None:
+        """Write the gradient sums of every class as they are after `step`."""
+        if self._statistics_writer is not None:
+            self._statistics_writer.write(step, self._detector)
 
     def close(self) -> None:
         """Close every writer."""

@@ -31,6 +31,7 @@ MAY_CHANGE = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.evaluate_every",
+    "train.statistics_every",
 )
 """Settings, and sections, that a resumed run may set otherwise: they do not move a weight, or only
 say how long the run is. (A cosine schedule ends with the run, so it is stretched.)"""

@@ -70,7 +70,7 @@ class TensorBoardWriter:
 
 
 class StatisticsWriter:
-    """Gradient sums per class over the run: one snapshot per evaluation."""
+    """Gradient sums per class over the run: at evaluations, and between them if asked for."""
 
     def __init__(self, path: Path, *, done: int = 0) -> None:
         """Go on after optimizer step `done`; snapshots of later steps, if any, are dropped."""
@@ -79,7 +79,9 @@ class StatisticsWriter:
         self._snapshots = [snapshot for snapshot in stored if snapshot["step"] <= done]
 
     def write(self, step: int, model: nn.Module) -> None:
-        """Add the sums of every loss in `model` after optimizer step `step`."""
+        """Add the sums of every loss in `model` after optimizer step `step`, once per step."""
+        if self._snapshots and self._snapshots[-1]["step"] == step:
+            return
         statistics = {
             name: {
                 "positive": own.positive.tolist(),

@@ -1,5 +1,6 @@
 """The loop does everything at its time, and can be left and taken up again."""
 
+import json
 import os
 import signal
 
@@ -18,6 +19,7 @@ from dense_lt.engine.resume import own_random_states
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.engine.schedules import CosineSchedule, Warmup
 from dense_lt.engine.step import TrainingStep
+from dense_lt.engine.writers import StatisticsWriter
 from dense_lt.utils.seeding import seed_everything
 
 
@@ -43,8 +45,15 @@ class _Run:
             device=torch.device("cpu"),
             clip_norm=1.0,
         )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.statistics = folder / "statistics.json"
         self.recorder = Recorder(
-            detector, categories, writers=[self], total_steps=total, done=self.done
+            detector,
+            categories,
+            writers=[self],
+            total_steps=total,
+            done=self.done,
+            statistics_writer=StatisticsWriter(self.statistics, done=self.done),
         )
         self.writer = CheckpointWriter(
             RunFolder(folder).checkpoints,
@@ -74,12 +83,12 @@ class _Run:
         self.detector.eval()
         return {"AP": 0.5}
 
-    def fit(self, *, log=10, checkpoint=100, evaluate=None):
+    def fit(self, *, log=10, checkpoint=100, evaluate=None, statistics=None):
         return fit(
             self.step,
             self.batches,
             done=self.done,
-            periods=Periods(self.total, log, checkpoint, evaluate),
+            periods=Periods(self.total, log, checkpoint, evaluate, statistics),
             recorder=self.recorder,
             save=self.save,
             evaluate=self.evaluate,
@@ -110,6 +119,13 @@ def test_everything_happens_at_its_period_and_once_at_the_end(make_run):
         ("save", 8),
         ("evaluation", 8),
     ]
+
+
+def test_gradient_sums_are_recorded_at_their_period_and_at_evaluations(make_run):
+    run = make_run(total=8)
+    run.fit(evaluate=6, statistics=3)
+    snapshots = json.loads(run.statistics.read_text())["snapshots"]
+    assert [snapshot["step"] for snapshot in snapshots] == [3, 6, 8]
 
 
 def test_the_detector_trains_on_after_an_evaluation(make_run):

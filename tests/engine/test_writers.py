@@ -57,6 +57,14 @@ def test_tensorboard_gets_a_curve_per_name(tmp_path):
     assert events.Scalars("train/loss")[0].value == 2.0
 
 
+def test_a_step_has_one_snapshot_even_if_it_is_asked_for_twice(tmp_path, tiny_detector):
+    writer = StatisticsWriter(tmp_path / "statistics.json")
+    for step in (10, 20, 20):
+        writer.write(step, tiny_detector())
+    stored = json.loads((tmp_path / "statistics.json").read_text())["snapshots"]
+    assert [snapshot["step"] for snapshot in stored] == [10, 20]
+
+
 def test_statistics_snapshots_are_added_and_those_after_a_resumption_dropped(
     tmp_path, tiny_detector
 ):

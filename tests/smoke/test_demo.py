@@ -33,13 +33,13 @@ def demo(tmp_path, *arguments):
 
 
 def test_the_demo_draws_trains_compares_and_does_not_repeat_itself(tmp_path, capsys):
-    chosen = ["--variants", "focal", "equalized_focal", "--jobs", "2"]
+    chosen = ["--variants", "focal_prior_0.1", "equalized_focal", "--jobs", "2"]
     assert demo(tmp_path, *chosen) == 0
     page = tmp_path / "runs" / "comparison" / "index.html"
     printed = capsys.readouterr().out
     assert str(page) in printed
     assert "equalized_focal" in page.read_text()
-    results = tmp_path / "runs" / "focal" / "evaluation" / "results.json"
+    results = tmp_path / "runs" / "focal_prior_0.1" / "evaluation" / "results.json"
     metrics = json.loads(results.read_text())["by_max_detections"]
     assert set(metrics) == {"300", "30"}
     before = results.stat().st_mtime_ns

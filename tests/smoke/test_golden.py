@@ -14,7 +14,7 @@ from dense_lt.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "golden" / "losses.json"
-CONFIGS = ["focal", "equalized_focal"]
+CONFIGS = ["focal_prior_0.1", "equalized_focal"]
 
 
 def ten_losses(config, folder):
