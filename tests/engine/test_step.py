@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers.shared_steps import train_share
 
 from dense_lt.engine.step import TrainingStep, split_batch
 
@@ -125,3 +126,12 @@ def test_splitting_keeps_order_and_padding(make_batch):
     ]
     assert torch.equal(torch.cat([piece.images.pixels for piece in pieces]), batch.images.pixels)
     assert all(len(piece.images.sizes) == len(piece.targets) == 2 for piece in pieces)
+
+
+def test_micro_batches_equal_the_undivided_batch_with_the_real_detector():
+    """Four steps of the one-stage detector whose box loss does not depend on predicted IoUs."""
+    whole, cut = (train_share("one_stage_unweighted", pieces) for pieces in (1, 4))
+    for name in ("losses", "norms"):
+        torch.testing.assert_close(cut[name], whole[name], rtol=2e-4, atol=2e-6)
+    for name, tensor in whole["state"].items():
+        torch.testing.assert_close(cut["state"][name], tensor, rtol=2e-4, atol=2e-6, msg=name)
