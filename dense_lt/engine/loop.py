@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from dense_lt.engine.metrics import Recorder
@@ -61,9 +61,7 @@ def fit(
         step.detector.train()
 
     with StopSignal() as stop:
-        stream = iter(batches)  # may draw random numbers, so before they are put back
-        if random_states is not None:
-            restore_random_states(random_states)
+        stream = _start(batches, random_states)
         step.detector.train()
         for number in range(done + 1, periods.total + 1):
             with recorder.waiting_for_data():
@@ -84,6 +82,13 @@ def fit(
                 run_evaluation(number)
     run_evaluation(periods.total)
     return None
+
+
+def _start(batches: Iterable[Batch], random_states: RandomStates | None) -> Iterator[Batch]:
+    stream = iter(batches)  # may draw random numbers, so before they are put back
+    if random_states is not None:
+        restore_random_states(random_states)
+    return stream
 
 
 def _due(step: int, period: int | None) -> bool:
