@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -134,14 +133,15 @@ def _classes(categories: CategoryTable) -> Iterator[str]:
 
 
 def _draw_samples(train: DetectionDataset, config: ExperimentConfig, out: Path) -> None:
-    from dense_lt.data.build import build_order
+    from dense_lt.data.build import build_train_loader
     from dense_lt.data.preview import contact_sheet
 
-    order = build_order(train, config.data, seed=config.seed, batch_size=1)
-    samples = [train[draw] for draw in islice(order.draws(), NUM_SAMPLES)]
+    data = config.data.model_copy(update={"workers": 0})
+    loader = build_train_loader(train, data, batch_size=NUM_SAMPLES, seed=config.seed)
+    batch = next(iter(loader))
     out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(samples, train.categories.names).save(out, format="PNG")
-    _say(f"{out}: the first {len(samples)} training samples, after augmentation")
+    contact_sheet(batch, train.categories.names).save(out, format="PNG")
+    _say(f"{out}: the first {NUM_SAMPLES} training samples, after augmentation")
 
 
 def _say(text: str) -> None:

@@ -85,13 +85,14 @@ class DetectionDataset:
             masks=self._rasterize(objects, before) if self._masks else None,
         )
         sample = self._transform(sample, (self._seed, draw.position))
-        image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
+        # copies: a flipped array may have negative strides, which torch does not take
+        image = sample.image.transpose(2, 0, 1).copy(order="C")
         target: Target = {
-            "boxes": torch.from_numpy(np.ascontiguousarray(sample.boxes)),
+            "boxes": torch.from_numpy(sample.boxes.copy(order="C")),
             "labels": torch.from_numpy(sample.labels),
         }
         if sample.masks is not None:
-            target["masks"] = torch.from_numpy(np.ascontiguousarray(sample.masks)).bool()
+            target["masks"] = torch.from_numpy(np.array(sample.masks, dtype=bool, order="C"))
         return {
             "image": torch.from_numpy(image),
             "target": target,

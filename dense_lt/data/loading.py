@@ -136,7 +136,7 @@ def _as_arrays(targets: list[Target]) -> list[Any]:
     ]
 
 
-def _as_tensors(targets: list[Any]) -> list[Target]:
+def _as_tensors(targets: list[Any]) -> list[Any]:
     return [
         {
             **target,

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+from torch import Tensor
 
-from dense_lt.structures import Sample
+from dense_lt.structures import Batch, Target
 
 TILE = 360
 """Pixels of a side of the square that a sample is fitted into."""
@@ -20,26 +21,29 @@ BACKDROP = (32, 32, 32)
 GOLDEN_RATIO = 0.618034
 
 
-def contact_sheet(samples: Sequence[Sample], names: Sequence[str]) -> Image.Image:
-    """One picture of `samples`, four in a row.
+def contact_sheet(batch: Batch, names: Sequence[str]) -> Image.Image:
+    """One picture of the samples of a batch, four in a row.
 
     Args:
-        samples: as a data set gives them, after augmentation.
+        batch: as a loader yields it, after augmentation.
         names: class name of every label.
     """
-    rows = -(-len(samples) // COLUMNS)
+    samples = zip(batch.images.pixels, batch.images.sizes, batch.targets, batch.infos, strict=True)
+    rows = -(-len(batch.infos) // COLUMNS)
     step = TILE + GAP
     sheet = Image.new("RGB", (COLUMNS * step + GAP, rows * step + GAP), BACKDROP)
-    for number, sample in enumerate(samples):
+    for number, (pixels, (height, width), target, info) in enumerate(samples):
         row, column = divmod(number, COLUMNS)
-        sheet.paste(draw_sample(sample, names), (GAP + column * step, GAP + row * step))
+        tile = draw_sample(pixels[:, :height, :width], target, names, f"image {info.image_id}")
+        sheet.paste(tile, (GAP + column * step, GAP + row * step))
     return sheet
 
 
-def draw_sample(sample: Sample, names: Sequence[str]) -> Image.Image:
-    """A sample, scaled to a tile; small ones are enlarged without smoothing."""
-    pixels = sample["image"].permute(1, 2, 0).numpy().astype(np.float32)
-    target = sample["target"]
+def draw_sample(
+    image: Tensor, target: Target, names: Sequence[str], caption: str = ""
+) -> Image.Image:
+    """An image (3, H, W) uint8 and its objects, scaled to a tile; small ones are not smoothed."""
+    pixels = image.permute(1, 2, 0).numpy().astype(np.float32)
     labels: list[int] = target["labels"].tolist()
     if "masks" in target:
         for label, mask in zip(labels, target["masks"].numpy(), strict=True):
@@ -55,7 +59,7 @@ def draw_sample(sample: Sample, names: Sequence[str]) -> Image.Image:
         x1, y1, x2, y2 = box.tolist()
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(label))
         _write(pen, (x1, y1), names[label], color_of(label))
-    _write(pen, (0, size[1] - 11), f"image {sample['info'].image_id}", (255, 255, 255))
+    _write(pen, (0, size[1] - 11), caption, (255, 255, 255))
     return tile
 
 

@@ -53,6 +53,15 @@ def test_an_image_without_objects_has_empty_targets(tmp_path):
     assert target["masks"].dtype == torch.bool
 
 
+def test_flips_leave_empty_and_one_pixel_high_images_whole(tmp_path):
+    content = coco_content()
+    content["images"][2]["height"] = 1
+    transform = Transform(horizontal_flip=1, vertical_flip=1, transpose=1)
+    sample = _dataset(tmp_path, content, transform, masks=True)[2]
+    assert sample["image"].shape == (3, 33, 1)
+    assert sample["target"]["masks"].shape == (0, 33, 1)
+
+
 def test_masks_are_rasterised_on_demand(tmp_path):
     target = _dataset(tmp_path, masks=True)[0]["target"]
     assert target["masks"].shape == (3, 30, 40)

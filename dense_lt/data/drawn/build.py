@@ -22,7 +22,7 @@ from dense_lt.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-REVISION = 1
+REVISION = 2
 """Goes up whenever the same settings give other bytes."""
 
 SETTINGS = "settings.json"

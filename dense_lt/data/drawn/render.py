@@ -149,7 +149,7 @@ def _place(
         overlap.
     """
     side = len(occupied)
-    sizes = _diameters(*diameters)
+    sizes = diameter_table(*diameters)
     attempt = 0
     while needed or attempt < TRIES:
         size = stream.integer(len(sizes)) if attempt < TRIES else 0
@@ -166,7 +166,7 @@ def _place(
     return None
 
 
-def _diameters(smallest: float, largest: float) -> list[float]:
+def diameter_table(smallest: float, largest: float) -> list[float]:
     """Log-uniform diameters as a table in steps of 1/64 pixel: no machine rounds it otherwise."""
     steps = 255
     ratio = largest / smallest

@@ -16,7 +16,7 @@ NUM_DIRECTIONS = 720
 SAMPLES = 4
 """Points tested along each side of a pixel."""
 
-REACH = 1.14
+REACH = 1.17
 """No shape reaches further from its centre, in radii."""
 
 TEXTURE_PERIOD = 7.0
@@ -132,7 +132,7 @@ def texture_shade(
     y, x = np.arange(height + 2.0)[:, None] - 1, np.arange(width + 2.0)[None, :] - 1
     u = (x * turned[0] + y * turned[1]) / TEXTURE_PERIOD + phase
     v = (y * turned[0] - x * turned[1]) / TEXTURE_PERIOD
-    dark = u - np.floor(u) < 0.5 if texture == "stripes" else _bump(u) * _bump(v) > 0.27
+    dark = u - np.floor(u) < 0.5 if texture == "stripes" else _bump(u) * _bump(v) > 0.3
     dark = dark.astype(np.float32)
     dark = 0.25 * dark[:-2] + 0.5 * dark[1:-1] + 0.25 * dark[2:]
     return 0.25 * dark[:, :-2] + 0.5 * dark[:, 1:-1] + 0.25 * dark[:, 2:]

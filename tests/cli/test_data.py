@@ -1,0 +1,99 @@
+import pytest
+from helpers.annotation_files import coco_content, write_images, write_json
+from helpers.drawn_sets import SMALL
+from PIL import Image
+
+from dense_lt.cli.main import main
+
+
+def _draw_arguments(folder) -> list[str]:
+    arguments = ["data", "draw", "--out", str(folder)]
+    for name, value in SMALL.items():
+        values = value if isinstance(value, tuple) else (value,)
+        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return arguments
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration for COCO files in tmp_path."""
+    content = coco_content()
+    write_images(tmp_path, content)
+    write_json(tmp_path / "train.json", content)
+    write_json(tmp_path / "val.json", content)
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "name: check\n"
+        "data:\n"
+        "  workers: 0\n"
+        f"  dataset: {{kind: coco, root: {tmp_path},\n"
+        "    train: {annotations: train.json, images: [.]},\n"
+        "    val: {annotations: val.json, images: [.]}}\n"
+        "  train_transforms: {resize: {short: [64], long: 128}, horizontal_flip: 0.5}\n"
+        "schedule: {kind: cosine}\n"
+        "train: {steps: 1}\n"
+    )
+    return path
+
+
+def test_draw_makes_the_set_with_the_options_given(tmp_path, capsys):
+    assert main(_draw_arguments(tmp_path / "set")) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'set'}\n"
+    assert len(list((tmp_path / "set" / "train").iterdir())) == SMALL["train_images"]
+    assert main(_draw_arguments(tmp_path / "set")) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (["--rare", "some"], "--rare some: Input should be a valid integer"),
+        (["--rare", "-1"], "--rare -1: Input should be greater than or equal to 0"),
+        (["--train-images", "10"], "a class is to be in 20 training images"),
+        (["--common-images", "3", "9"], "`common_images` must not rise"),
+    ],
+)
+def test_an_impossible_option_is_one_message(tmp_path, capsys, option, told):
+    assert main([*_draw_arguments(tmp_path / "set"), *option]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_good_set_is_described_and_its_samples_drawn(config, tmp_path, capsys):
+    picture = tmp_path / "out" / "samples.png"
+    assert main(["data", "check", str(config), "--images", "--out", str(picture)]) == 0
+    said = capsys.readouterr().out
+    assert "train.json: 0 faults that must be mended, 0 that need not be" in said
+    assert "val.json: 3 images, 4 instances" in said
+    assert "3 rare classes (training images): class 7 2, class 40 1, class -3 0" in said
+    assert "0 common classes\n" in said
+    with Image.open(picture) as image:
+        assert image.width == image.height  # sixteen tiles, four by four
+
+
+def test_every_fault_of_both_files_is_listed(config, tmp_path, capsys):
+    for split, field in (("train", "category_id"), ("val", "image_id")):
+        content = coco_content()
+        content["annotations"][0][field] = 99
+        content["annotations"][1]["bbox"] = [0, 0, 0, 0]
+        write_json(tmp_path / f"{split}.json", content)
+    assert main(["data", "check", str(config), "--out", str(tmp_path / "samples.png")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if ": annotation " in line]) == 4
+    assert sum("2 faults that must be mended" in line for line in lines) == 2
+    assert not (tmp_path / "samples.png").exists()
+
+
+def test_boxes_that_are_dropped_need_no_mending(config, tmp_path, capsys):
+    content = coco_content()
+    content["annotations"][1]["bbox"] = [0, 0, 0, 0]
+    write_json(tmp_path / "train.json", content)
+    arguments = ["data", "check", str(config), "data.drop_invalid_boxes=true"]
+    assert main([*arguments, "--out", str(tmp_path / "samples.png")]) == 0
+    assert "train.json: 0 faults that must be mended, 1 that need not be" in capsys.readouterr().out
+
+
+def test_an_unreadable_image_is_told_when_images_are_asked_for(config, tmp_path, capsys):
+    (tmp_path / "b.png").write_bytes(b"no image")
+    arguments = ["data", "check", str(config), "--images", "data.on_bad_image=skip"]
+    assert main([*arguments, "--out", str(tmp_path / "samples.png")]) == 1
+    assert "b.png: cannot be decoded" in capsys.readouterr().out

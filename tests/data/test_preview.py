@@ -1,0 +1,57 @@
+import numpy as np
+import torch
+
+from dense_lt.data.batching import collate
+from dense_lt.data.preview import GAP, TILE, color_of, contact_sheet, draw_sample
+from dense_lt.structures import ImageInfo, Target
+
+NAMES = ["one", "two"]
+
+
+def _image(height: int, width: int) -> torch.Tensor:
+    return torch.full((3, height, width), 100, dtype=torch.uint8)
+
+
+def _target(height: int, width: int, *, masks: bool = False) -> Target:
+    boxes = torch.tensor([[width / 4, height / 4, width / 2, height / 2]])
+    target: Target = {"boxes": boxes, "labels": torch.tensor([1])}
+    if masks:
+        target["masks"] = torch.ones(1, height, width, dtype=torch.bool)
+    return target
+
+
+def _draw(height: int, width: int, *, masks: bool = False):
+    return draw_sample(_image(height, width), _target(height, width, masks=masks), NAMES)
+
+
+def test_four_samples_stand_in_a_row():
+    info = ImageInfo(7, (80, 80), (80, 80))
+    samples = [{"image": _image(80, 80), "target": _target(80, 80), "info": info}] * 5
+    sheet = contact_sheet(collate(samples, multiple_of=64), NAMES)
+    assert sheet.size == (4 * (TILE + GAP) + GAP, 2 * (TILE + GAP) + GAP)
+    assert sheet.getpixel((GAP + TILE - 9, GAP + TILE - 9)) == (100, 100, 100)  # no padding
+
+
+def test_a_sample_is_scaled_to_its_tile_and_keeps_its_shape():
+    assert _draw(40, 80).size == (TILE, TILE // 2)
+    assert _draw(2000, 1000).size == (TILE // 2, TILE)
+
+
+def test_a_box_is_drawn_in_the_colour_of_its_class():
+    tile = _draw(80, 80)
+    assert tile.getpixel((TILE // 2 - 1, TILE // 2 - 5)) == color_of(1)
+    assert tile.getpixel((TILE // 2 + 5, TILE // 2 + 5)) == (100, 100, 100)
+
+
+def test_a_mask_tints_what_it_covers():
+    plain, tinted = (np.asarray(_draw(80, 80, masks=masks)) for masks in (False, True))
+    assert (plain[300, 300] != tinted[300, 300]).any()
+
+
+def test_a_name_in_any_script_can_be_drawn():
+    draw_sample(_image(80, 80), _target(80, 80), ["one", "自転車"])
+
+
+def test_an_image_without_objects_is_drawn():
+    nothing: Target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    assert draw_sample(_image(80, 80), nothing, []).size == (TILE, TILE)
