@@ -14,6 +14,8 @@ from dense_lt.utils.errors import ConfigError
 if TYPE_CHECKING:
     from dense_lt.data.categories import CategoryTable
     from dense_lt.evaluation.results import EvaluationResult
+    from dense_lt.evaluation.rules import IouType
+    from dense_lt.evaluation.score import ScoreSettings
 
 HELP = "evaluate runs (RUN ...), score predictions (score ...), compare runs (compare ...)"
 
@@ -64,7 +66,14 @@ def _configure_runs(parser: argparse.ArgumentParser) -> None:
 
 def _configure_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gt", type=Path, required=True, help="LVIS or COCO annotation file")
-    parser.add_argument("--predictions", type=Path, required=True, help="JSON list of detections")
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="JSON lists of detections; differences to the first are shown with intervals",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json and CSV")
     parser.add_argument("--iou-type", nargs="+", choices=("bbox", "segm"), default=["bbox"])
     parser.add_argument(
@@ -97,12 +106,25 @@ def _configure_score(parser: argparse.ArgumentParser) -> None:
         default="ours",
         help="which code computes; the numbers are the same",
     )
+    parser.add_argument(
+        "--resamples",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="draws of the images for intervals; 0 for none (default: 1000)",
+    )
     parser.add_argument("--name", default="", help="name over the numbers; default: the file's")
 
 
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    if _count(text) == 0:
+        raise argparse.ArgumentTypeError("it must be at least 1")
     return int(text)
 
 
@@ -113,29 +135,52 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _score_file(arguments: argparse.Namespace) -> int:
     from dense_lt.evaluation.results import save_results
-    from dense_lt.evaluation.score import ScoreSettings
     from dense_lt.evaluation.score_files import score_files
 
     if arguments.train_annotations and arguments.categories:
         raise ConfigError("--train-annotations and --categories say the same; give one of them")
-    results = [
-        score_files(
-            arguments.gt,
-            arguments.predictions,
-            ScoreSettings(
-                protocol=arguments.protocol,
-                iou_type=iou_type,
-                caps=tuple(arguments.max_dets),
-                mask_area=arguments.mask_area,
-            ),
-            training=_training_categories(arguments),
-            backend=arguments.backend,
-            run=arguments.name or arguments.predictions.stem,
-        )
-        for iou_type in dict.fromkeys(arguments.iou_type)
-    ]
-    _report(results, save_results(results, arguments.out))
+    training = _training_categories(arguments)
+    results, paths = [], []
+    for name, path in _names(arguments).items():
+        own = [
+            score_files(
+                arguments.gt,
+                path,
+                _settings(arguments, iou_type),
+                training=training,
+                backend=arguments.backend,
+                run=name,
+            )
+            for iou_type in dict.fromkeys(arguments.iou_type)
+        ]
+        single = len(arguments.predictions) == 1
+        paths += save_results(own, arguments.out if single else arguments.out / name)
+        results += own
+    _report(results, paths)
     return 0
+
+
+def _names(arguments: argparse.Namespace) -> dict[str, Path]:
+    """What each predictions file is called: its stem, unless --name says otherwise."""
+    paths: list[Path] = arguments.predictions
+    named = {path.stem: path for path in paths}
+    if len(named) < len(paths):
+        raise ConfigError("--predictions: two files have the same name; rename one")
+    if arguments.name and len(paths) > 1:
+        raise ConfigError("--name is for a single predictions file")
+    return {arguments.name: paths[0]} if arguments.name else named
+
+
+def _settings(arguments: argparse.Namespace, iou_type: IouType) -> ScoreSettings:
+    from dense_lt.evaluation.score import ScoreSettings
+
+    return ScoreSettings(
+        protocol=arguments.protocol,
+        iou_type=iou_type,
+        caps=tuple(arguments.max_dets),
+        mask_area=arguments.mask_area,
+        resamples=arguments.resamples,
+    )
 
 
 def _training_categories(arguments: argparse.Namespace) -> CategoryTable | None:

@@ -43,7 +43,7 @@ def build_evaluator(
     return DetectorEvaluator(
         ground_truth.with_training_counts(categories),
         [
-            ScoreSettings(iou_type=iou_type, caps=config.max_detections)
+            ScoreSettings(iou_type=iou_type, caps=config.max_detections, resamples=config.resamples)
             for iou_type in config.iou_types
         ],
         categories=categories,

@@ -90,7 +90,7 @@ class DetectorEvaluator:
                 notes = [why_nothing(detector, loader, self.device)]
             results = [
                 self._score(predicted, settings, facts or RunFacts(), notes)
-                for settings in self.settings
+                for settings in self._settings(folder)
             ]
             for note in dict.fromkeys(note for result in results for note in result.notes):
                 logger.warning("%s", note)
@@ -99,6 +99,11 @@ class DetectorEvaluator:
                 write_predictions(predicted.predictions, folder / "predictions.json")
                 save_results(results, folder)
         return distributed.broadcast_object(results)
+
+    def _settings(self, folder: Path | None) -> list[ScoreSettings]:
+        """Numbers on the way need no intervals; those that are kept do."""
+        kept = folder is not None
+        return [replace(own, resamples=own.resamples if kept else 0) for own in self.settings]
 
     def _score(
         self,

@@ -79,31 +79,41 @@ def _same_cell(
         )
 
 
+class _Corners:
+    """Columns of boxes xywh (n, 4)."""
+
+    def __init__(self, boxes: NDArray[np.float64]) -> None:
+        self.left, self.top, width, height = np.ascontiguousarray(boxes.T)
+        self.right, self.bottom, self.area = self.left + width, self.top + height, width * height
+
+
 class _BoxOverlap:
     """IoU of boxes in the order of operations of pycocotools' bbIou: equal to the last bit."""
 
     def __init__(self, ranking: Ranking, objects: Objects) -> None:
-        self.detections, self.objects = ranking.boxes, objects.boxes
-        self.detection_areas = ranking.boxes[:, 2] * ranking.boxes[:, 3]
-        self.object_areas = objects.boxes[:, 2] * objects.boxes[:, 3]
+        self.detections, self.objects = _Corners(ranking.boxes), _Corners(objects.boxes)
         self.crowd = objects.crowd
 
     def intersection(
         self, detection: NDArray[np.int64], target: NDArray[np.int64]
     ) -> tuple[Pairs, NDArray[np.float64]]:
         """The pairs that touch (their `iou` still unset), and the area they share."""
-        one, other = self.detections[detection], self.objects[target]
-        low = np.maximum(one[:, :2], other[:, :2])
-        sides = np.minimum(one[:, 2:] + one[:, :2], other[:, 2:] + other[:, :2]) - low
-        touch = np.flatnonzero((sides > 0).all(axis=1))
-        shared = sides[touch, 0] * sides[touch, 1]
+        one, other = self.detections, self.objects
+        width = np.minimum(one.right[detection], other.right[target])
+        width -= np.maximum(one.left[detection], other.left[target])
+        touch = np.flatnonzero(width > 0)
+        detection, target, width = detection[touch], target[touch], width[touch]
+        height = np.minimum(one.bottom[detection], other.bottom[target])
+        height -= np.maximum(one.top[detection], other.top[target])
+        touch = np.flatnonzero(height > 0)
+        shared = width[touch] * height[touch]
         return Pairs(detection[touch], target[touch], shared), shared
 
     def __call__(self, detection: NDArray[np.int64], target: NDArray[np.int64]) -> Pairs:
         """IoU of pairs; a crowd's is the fraction of the detection inside it."""
         pairs, shared = self.intersection(detection, target)
-        own = self.detection_areas[pairs.detection]
-        union = own + self.object_areas[pairs.object] - shared
+        own = self.detections.area[pairs.detection]
+        union = own + self.objects.area[pairs.object] - shared
         union = np.where(self.crowd[pairs.object], own, union)
         return replace(pairs, iou=shared / union)
 

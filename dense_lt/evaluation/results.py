@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dense_lt.data.categories import GROUPS
+from dense_lt.evaluation.intervals import Samples
 from dense_lt.utils.errors import DataError
 
 Metrics = dict[str, float | None]
@@ -57,10 +58,15 @@ class EvaluationResult:
     config: dict[str, Any] | None = None
     seconds_per_image: float | None = None
     intervals: dict[str, Any] | None = None
+    """Over draws of the images: {"level", "resamples", "seed", "metrics": {name: [low, high]}}"""
+    samples: Samples | None = field(default=None, compare=False, repr=False)
+    """The numbers of the resamples; in a file of their own, for differences between runs."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        values = asdict(replace(self, samples=None))
+        del values["samples"]
+        return values
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> EvaluationResult:
@@ -78,12 +84,14 @@ class EvaluationResult:
             raise DataError(f"these are not evaluation results: {error}; evaluate again") from error
 
     def save(self, folder: Path, suffix: str = "") -> Path:
-        """Write `results{suffix}.json` and `per_class{suffix}.csv` into `folder`.
+        """Write `results{suffix}.json`, `per_class{suffix}.csv` and resamples into `folder`.
 
         Returns:
             The path of the former.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        if self.samples is not None:
+            self.samples.save(folder / f"resamples{suffix}.npz")
         path = folder / f"results{suffix}.json"
         path.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
         self.save_per_class(folder / f"per_class{suffix}.csv")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any, Literal
 
 import numpy as np
 
 from dense_lt.data.categories import GROUPS
+from dense_lt.evaluation.bootstrap import bootstrap
 from dense_lt.evaluation.curves import Curves
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
+from dense_lt.evaluation.intervals import LEVEL
 from dense_lt.evaluation.lvis import match_detections
 from dense_lt.evaluation.metrics import class_precision, precision_metrics, recall_metrics
 from dense_lt.evaluation.predictions import Predictions
@@ -20,6 +22,9 @@ from dense_lt.evaluation.rules import COCO, LVIS, SIZE_NAMES, IouType, MaskArea,
 from dense_lt.utils.environment import versions
 
 Backend = Literal["ours", "lvis", "pycocotools"]
+
+SEED = 0
+"""Of the resamples; the same for all, so that any two runs can be paired."""
 
 PROTOCOLS: dict[str, tuple[Rules, tuple[int, ...]]] = {
     "lvis": (LVIS, (300,)),
@@ -39,6 +44,8 @@ class ScoreSettings:
     """Caps of detections, the first for the headline; empty takes the protocol's."""
     mask_area: MaskArea = "mask"
     """What decides the size range of a detected mask."""
+    resamples: int = 0
+    """Resamples of the images for intervals around the headline numbers; 0 makes none."""
 
     @property
     def rules(self) -> Rules:
@@ -79,7 +86,19 @@ def score(
         mask_area=settings.mask_area,
     )
     curves = {cap: matched.curves(cap) for cap in settings.all_caps}
-    return summarise(ground_truth, predictions, curves, settings, run=run)
+    result = summarise(ground_truth, predictions, curves, settings, run=run)
+    if not settings.resamples:
+        return result
+    samples = bootstrap(
+        matched, ground_truth, cap=settings.all_caps[0], resamples=settings.resamples, seed=SEED
+    )
+    intervals = {
+        "level": LEVEL,
+        "resamples": settings.resamples,
+        "seed": SEED,
+        "metrics": samples.intervals(result.metrics),
+    }
+    return replace(result, samples=samples, intervals=intervals)
 
 
 def summarise(

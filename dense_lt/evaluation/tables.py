@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dense_lt.data.categories import GROUPS
+from dense_lt.evaluation.intervals import Samples
 from dense_lt.evaluation.results import EvaluationResult, why_undefined
 
 
@@ -25,10 +26,49 @@ def format_results(results: Sequence[EvaluationResult]) -> str:
         cells = [_cell(result, cap, name) for result, cap, _ in columns]
         rows.append([name, *cells])
     lines = [*dict.fromkeys(_headline(result) for result in results), "", *_align(rows), ""]
+    lines += format_differences(results)
     notes = dict.fromkeys(
         note for result in results for note in result.notes if " n/a: " not in note
     )
     return "\n".join([*lines, *(f"note: {note}" for note in notes)]).rstrip() + "\n"
+
+
+def format_differences(results: Sequence[EvaluationResult]) -> list[str]:
+    """Differences to the first of `results`, with intervals; nothing where images differ."""
+    first, *others = results
+    columns = [
+        (other, first.samples, other.samples)
+        for other in others
+        if first.samples
+        and other.samples
+        and first.samples.drawn == other.samples.drawn
+        and (first.protocol, first.iou_type) == (other.protocol, other.iou_type)
+    ]
+    if not columns:
+        return []
+    names = list(columns[0][1].values)
+    rows = [["", *(other.run or "predictions" for other, _, _ in columns)]]
+    for name in names:
+        cells = [
+            _difference(name, first.metrics[name], other.metrics[name], reference, own)
+            for other, reference, own in columns
+        ]
+        rows.append([name, *cells])
+    title = f"difference to {first.run or 'predictions'}, with its 95% interval over images drawn "
+    return [title + "anew; ~ where it may be chance", "", *_align(rows), ""]
+
+
+def _difference(
+    name: str, reference: float | None, value: float | None, first: Samples, own: Samples
+) -> str:
+    if reference is None or value is None:
+        return "n/a"
+    found = own.difference(name, first, value - reference)
+    if found is None:
+        return "n/a"
+    low, high = found
+    mark = "~" if low <= 0 <= high else " "
+    return f"{100 * (value - reference):+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] {mark}"
 
 
 def _unit(result: EvaluationResult) -> str:
@@ -40,8 +80,15 @@ def _cell(result: EvaluationResult, cap: str, name: str) -> str:
     full = name if name in metrics else f"{name}@{cap}"
     value = metrics.get(full)
     if value is not None:
-        return f"{100 * value:.2f}"
+        return f"{100 * value:.2f}{_interval(result, cap, name)}"
     return f"n/a ({why_undefined(name, result.counts)})"
+
+
+def _interval(result: EvaluationResult, cap: str, name: str) -> str:
+    if result.intervals is None or cap != str(result.max_detections):
+        return ""
+    found = result.intervals["metrics"].get(name)
+    return f" [{100 * found[0]:.2f}, {100 * found[1]:.2f}]" if found else ""
 
 
 def _headline(result: EvaluationResult) -> str:
@@ -57,6 +104,8 @@ def _headline(result: EvaluationResult) -> str:
         parts.append(
             "with ground truth: " + ", ".join(f"{having[g]} of {total[g]} {g}" for g in GROUPS)
         )
+    if result.intervals is not None:
+        parts.append(f"[95% interval over {result.intervals['resamples']:,} draws of the images]")
     if "size_of_a_detection" in result.rules:
         parts.append("size of a detection: " + result.rules["size_of_a_detection"])
     return "; ".join(parts)

@@ -182,6 +182,15 @@ def test_settings_without_a_run_are_an_error(capsys):
     assert "no RUN" in capsys.readouterr().err
 
 
+def test_several_predictions_get_folders_and_differences(files, capsys):
+    other = files / "other.json"
+    other.write_text("[]", encoding="utf-8")
+    assert _score(files, "--predictions", str(files / "found.json"), str(other)) == 0
+    assert "difference to found" in capsys.readouterr().out
+    assert (files / "out" / "found" / "results.json").is_file()
+    assert (files / "out" / "other" / "resamples.npz").is_file()
+
+
 def test_two_tables_of_categories_are_too_many(files, capsys):
     status = _score(files, "--train-annotations", "a.json", "--categories", "b.json")
     assert status == 2

@@ -120,16 +120,6 @@ def test_a_file_that_holds_no_results_is_named(tmp_path):
         EvaluationResult.load(path)
 
 
-def test_the_table_shows_every_run_and_cap_in_per_cent():
-    truth, found = columns(*make_case(0, images=20))
-    result = score(truth, found, ScoreSettings(caps=(300, 30)), run="mine")
-    text = format_results([result, score(truth, Predictions.empty(), run="nothing")])
-    assert "300 per image" in text
-    assert f"{100 * (result.metrics['AP'] or 0):.2f}" in text
-    lines = [line for line in text.splitlines() if line.startswith(("AP", "AR", "at most"))]
-    assert len({len(line) for line in lines if "n/a" not in line}) == 1
-
-
 def test_scoring_imports_no_torch():
     code = (
         "import sys\n"
