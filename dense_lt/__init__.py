@@ -1,1 +1,1 @@
-"""Long-tailed object detection: dense and two-stage detectors, equalization losses, one set of gradient statistics."""
+"""Long-tailed object detection: dense detectors, equalization losses, shared statistics."""

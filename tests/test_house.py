@@ -37,3 +37,19 @@ def test_packages_hold_a_docstring_and_nothing_else(path):
 def test_scoring_and_settings_do_not_import_torch(module):
     code = f"import sys, {module}; assert 'torch' not in sys.modules, 'torch was imported'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_settings_stop_at_the_build_files():
+    """Everything but `build.py`, the commands and the settings themselves takes plain arguments.
+
+    The gallery reads the settings that a run has stored, to find its images.
+    """
+    allowed = {"build.py", "gallery.py"}
+    offenders = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if path.name not in allowed
+        and path.parts[-2] not in {"cli", "config"}
+        and "from dense_lt.config" in path.read_text()
+    ]
+    assert offenders == []

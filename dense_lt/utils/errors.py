@@ -6,4 +6,4 @@ class ConfigError(ValueError):
 
 
 class DataError(ValueError):
-    """A file of the user's (annotations, images, predictions, checkpoint) cannot be used as it is."""
+    """A file of the user's (annotations, images, predictions, checkpoint) cannot be used as is."""
