@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from dense_lt.cli.training_parts import to_device
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.load import load_config
 from dense_lt.data.build import annotation_files, build_datasets, build_val_loader
 from dense_lt.data.categories import CategoryTable
+from dense_lt.data.dataset import DetectionDataset
 from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint, restore_model
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.evaluation.build import build_evaluator
 from dense_lt.evaluation.evaluator import RunFacts
 from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.models.build import build_detector
+from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
 from dense_lt.utils.devices import choose_device
 from dense_lt.utils.errors import DataError
@@ -60,23 +63,41 @@ def _evaluate(
     # The checkpoint brings all weights; pretrained ones need not be there any more.
     backbone = config.model.backbone.model_copy(update={"pretrained": False, "weights": None})
     model = config.model.model_copy(update={"backbone": backbone})
-    detector = build_detector(model, len(categories))
+    detector = to_device(build_detector(model, len(categories)), config, device)
     restore_model(detector, stored)
+    evaluate = prepare_evaluation(config, data.val, categories, device)
+    return evaluate(detector, stored.step, out)
+
+
+def prepare_evaluation(
+    config: ExperimentConfig,
+    val: DetectionDataset,
+    categories: CategoryTable,
+    device: torch.device,
+) -> Callable[[Detector, int, Path | None], list[EvaluationResult]]:
+    """Read the ground truth; what comes back evaluates (detector, its step, folder or None).
+
+    Under torchrun every process must call it, and predicts its share of the images.
+    """
     evaluator = build_evaluator(
         config.evaluation,
         annotations=annotation_files(config.data)["val"],
         categories=categories,
-        image_ids=data.val.table.image_ids,
+        image_ids=val.table.image_ids,
         device=device,
         precision=config.train.precision,
     )
     loader = build_val_loader(
-        data.val,
+        val,
         config.data,
         batch_size=config.evaluation.batch_size,
         images=config.evaluation.images,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
-    facts = RunFacts(config.name, stored.step, config.model_dump(mode="json"))
-    return evaluator(detector.to(device), loader, facts, out)
+
+    def evaluate(detector: Detector, step: int, folder: Path | None) -> list[EvaluationResult]:
+        facts = RunFacts(config.name, step, config.model_dump(mode="json"))
+        return evaluator(detector, loader, facts, folder)
+
+    return evaluate

@@ -41,9 +41,7 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     data = build_datasets(config.data, seed=config.seed)
     assert data.train is not None, "both splits are built"
     seed_everything(config.seed)
-    detector = build_detector(config.model, len(data.categories))
-    layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    detector = detector.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    detector = to_device(build_detector(config.model, len(data.categories)), config, device)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)
     return TrainingParts(
@@ -55,3 +53,9 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
         periods=periods,
         steps_per_epoch=epoch,
     )
+
+
+def to_device(detector: Detector, config: ExperimentConfig, device: torch.device) -> Detector:
+    """`detector` on `device`, in the memory layout of training: evaluation gives equal numbers."""
+    layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    return detector.to(device=device, memory_format=layout)  # type: ignore[call-overload]

@@ -11,10 +11,11 @@ import torch
 import yaml
 
 from dense_lt.cli.describe import describe
+from dense_lt.cli.evaluation_run import prepare_evaluation
 from dense_lt.cli.training_parts import TrainingParts, build_parts
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.load import save_config
-from dense_lt.data.build import annotation_files, build_train_loader, build_val_loader
+from dense_lt.data.build import build_train_loader
 from dense_lt.data.loading import BatchLoader
 from dense_lt.engine.build import (
     build_checkpoint_writer,
@@ -34,8 +35,6 @@ from dense_lt.engine.resume import (
 from dense_lt.engine.run_folder import RunFolder, check_free, clear, write_environment
 from dense_lt.engine.step import TrainingStep
 from dense_lt.engine.writers import Metrics
-from dense_lt.evaluation.build import build_evaluator
-from dense_lt.evaluation.evaluator import RunFacts
 from dense_lt.utils import distributed
 from dense_lt.utils.environment import command, git_commit, versions
 from dense_lt.utils.errors import ConfigError
@@ -134,27 +133,11 @@ def _evaluation(
     """What the loop calls; only the evaluation at the end writes predictions and results."""
     _, val, categories = parts.data
     assert val is not None, "training builds both splits"
-    evaluator = build_evaluator(
-        config.evaluation,
-        annotations=annotation_files(config.data)["val"],
-        categories=categories,
-        image_ids=val.table.image_ids,
-        device=parts.device,
-        precision=config.train.precision,
-    )
-    loader = build_val_loader(
-        val,
-        config.data,
-        batch_size=config.evaluation.batch_size,
-        images=config.evaluation.images,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
+    prepared = prepare_evaluation(config, val, categories, parts.device)
 
     def evaluate(step: int) -> Metrics:
         folder = run.evaluation if step == parts.periods.total else None
-        facts = RunFacts(config.name, step, dict(resolved(config)))
-        headline, *_ = evaluator(parts.detector, loader, facts, folder)
+        headline, *_ = prepared(parts.detector, step, folder)
         return headline.metrics
 
     return evaluate

@@ -127,6 +127,16 @@ def test_the_log_says_what_is_trained_and_the_time_left(whole):
         assert part in log
 
 
+def test_evaluating_the_run_again_gives_the_same_numbers(whole, tmp_path):
+    assert main(["eval", str(whole), "--out", str(tmp_path)]) == 0
+    first, second = (
+        json.loads((folder / "results.json").read_text())
+        for folder in (whole / "evaluation", tmp_path)
+    )
+    assert second["metrics"] == first["metrics"]
+    assert second["step"] == first["step"] == 12
+
+
 def test_statistics_have_a_snapshot_per_evaluation(whole):
     snapshots = json.loads((whole / "statistics.json").read_text())["snapshots"]
     assert [snapshot["step"] for snapshot in snapshots] == [8, 12]
