@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dense_lt.ops.sigmoid_loss.arguments import Modulation
 
@@ -95,7 +96,7 @@ class EqualizationV2:
 def with_unmodulated_column(modulation: Modulation) -> Modulation:
     """`modulation` of C classes -> of C + 1, the last with plain cross-entropy."""
     columns = zip(modulation, (0.0, 1.0, 1.0), strict=True)
-    return Modulation(*(torch.cat([v, v.new_tensor([last])]) for v, last in columns))
+    return Modulation(*(functional.pad(v, (0, 1), value=last) for v, last in columns))
 
 
 def _focal(gamma: Tensor, weight: Tensor, alpha: float) -> Modulation:

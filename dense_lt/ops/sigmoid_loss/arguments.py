@@ -100,7 +100,10 @@ def rows_of(
 
 def scale_tensor(scale: Tensor | float, logits: Tensor) -> Tensor:
     """`scale` as a constant () in the dtype of the maths, on the device of `logits`."""
-    return torch.as_tensor(scale, dtype=compute_dtype(logits), device=logits.device).detach()
+    dtype, device = compute_dtype(logits), logits.device
+    if isinstance(scale, Tensor):
+        return scale.detach().to(device, dtype)
+    return torch.full((), scale, dtype=dtype, device=device)  # unlike a copy it waits for nothing
 
 
 def check_arguments(logits: Sequence[Tensor], rows: Sequence[Rows], modulation: Modulation) -> None:

@@ -7,20 +7,15 @@ logits themselves cannot use this path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dense_lt.ops.sigmoid_loss.arguments import (
-    Backend,
     Matrices,
     Modulation,
-    Rows,
     as_tuple,
     check_dtype,
     check_labels,
@@ -31,6 +26,7 @@ from dense_lt.ops.sigmoid_loss.arguments import (
 from dense_lt.ops.sigmoid_loss.backends import BackendName, choose_backend
 from dense_lt.ops.sigmoid_loss.backward import keep_gradients, release_gradients
 from dense_lt.ops.sigmoid_loss.function import LossSums
+from dense_lt.ops.sigmoid_loss.head_layer import HeadLayer, HeadProblem
 
 LOCATIONS_ON_CUDA = 8192
 """Per piece; the logits of a piece stay in the second-level cache."""
@@ -83,7 +79,7 @@ def fused_head_loss(  # noqa: PLR0913 - as `modulated_sigmoid_loss`, with a conv
     modulation = Modulation(*(v.detach() for v in (gamma, positive_weight, negative_weight)))
     dtype = _convolution_dtype(maps[0])
     probe = torch.empty(0, dtype=dtype, device=weight.device)
-    problem = _Problem(
+    problem = HeadProblem(
         rows=rows_of(labels, quality, groups),
         modulation=modulation,
         scale=scale_tensor(scale, probe),
@@ -98,37 +94,17 @@ def fused_head_loss(  # noqa: PLR0913 - as `modulated_sigmoid_loss`, with a conv
     return LossSums(*run(problem, weight, bias, *maps))  # type: ignore[call-arg]
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """Everything but what gets a gradient."""
-
-    rows: tuple[Rows, ...]
-    modulation: Modulation
-    scale: Tensor
-    backend: Backend
-    dtype: torch.dtype
-    piece: int
-    wants_gradient: bool
-
-
-class _Gradients(NamedTuple):
-    """Of the layer, in float32 (float64 for float64); None where not wanted."""
-
-    weight: Tensor | None
-    bias: Tensor | None
-
-
 class _FusedHead(torch.autograd.Function):
     """The forward pass makes the gradients, the backward pass hands them out once."""
 
     @staticmethod
     def forward(
-        ctx: Any, problem: _Problem, weight: Tensor, bias: Tensor | None, *maps: Tensor
+        ctx: Any, problem: HeadProblem, weight: Tensor, bias: Tensor | None, *maps: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         wanted = [needed and problem.wants_gradient for needed in ctx.needs_input_grad[1:]]
         # autocast has been heard in the choice of dtype and must not touch the maths
         with torch.autocast(weight.device.type, enabled=False):
-            layer = _Layer(problem, weight, bias, wants=wanted[:2])
+            layer = HeadLayer(problem, weight, bias, wants=wanted[:2])
             map_gradients = [
                 layer.add_level(level.detach(), rows, wants_gradient=wants)
                 for level, rows, wants in zip(maps, problem.rows, wanted[2:], strict=True)
@@ -151,123 +127,6 @@ class _FusedHead(torch.autograd.Function):
         return None, *release_gradients(ctx, grad_outputs[0])
 
 
-class _Layer:
-    """A convolution, and what its levels have added up to so far."""
-
-    def __init__(
-        self, problem: _Problem, weight: Tensor, bias: Tensor | None, *, wants: Sequence[bool]
-    ) -> None:
-        """Begin; `wants` says whether weight and bias want gradients."""
-        self.problem = problem
-        self.weight = weight.detach().to(problem.dtype, memory_format=torch.channels_last)
-        self.bias = None if bias is None else bias.detach().to(problem.dtype)
-        self.num_classes = len(problem.modulation.gamma)
-        self.accumulator = problem.backend(problem.modulation, problem.scale)
-        sums = problem.scale.dtype
-        self.gradients = _Gradients(
-            torch.zeros_like(self.weight, dtype=sums) if wants[0] else None,
-            torch.zeros(len(weight), dtype=sums, device=weight.device) if wants[1] else None,
-        )
-
-    def add_level(self, level: Tensor, rows: Rows, *, wants_gradient: bool) -> Tensor | None:
-        """Add one level (B, channels, H, W) to the sums; its gradient, if wanted."""
-        gradient = None
-        if wants_gradient:
-            gradient = torch.empty_like(level, memory_format=torch.channels_last)
-        add = self._add_points if self.weight.shape[-1] == 1 else self._add_strips
-        add(level, rows, gradient)
-        return gradient
-
-    def _add_points(self, level: Tensor, rows: Rows, gradient: Tensor | None) -> None:
-        """A 1x1 convolution: any run of locations is a matrix of its own."""
-        channels, per_location = level.shape[1], len(self.weight) // self.num_classes
-        points = _locations(level)
-        weight = self.weight.view(-1, channels)
-        for start in range(0, len(points), self.problem.piece):
-            stop = min(start + self.problem.piece, len(points))
-            own = points[start:stop].to(self.problem.dtype)
-            logits = functional.linear(own, weight, self.bias)  # (n, A*C)
-            self._add_rows(logits, rows.slice(start * per_location, stop * per_location))
-            if gradient is not None:
-                _locations(gradient)[start:stop] = logits @ weight
-            if self.gradients.weight is not None:
-                self.gradients.weight.view(-1, channels).add_(logits.t() @ own)
-
-    def _add_strips(self, level: Tensor, rows: Rows, gradient: Tensor | None) -> None:
-        """A 3x3 convolution: a strip of rows needs one more row on either side."""
-        height, width = level.shape[2:]
-        row_length = width * (len(self.weight) // self.num_classes)
-        if gradient is not None:
-            gradient.zero_()
-        for images, top, bottom in _strips(level.shape, self.problem.piece):
-            above, below = max(top - 1, 0), min(bottom + 1, height)
-            border = (above - (top - 1), bottom + 1 - below)  # rows of zeros, outside the image
-            patch = functional.pad(
-                level[images, :, above:below].to(self.problem.dtype), (0, 0, *border)
-            ).contiguous(memory_format=torch.channels_last)
-            logits = functional.conv2d(patch, self.weight, self.bias, padding=(0, 1))
-            logits = logits.contiguous(memory_format=torch.channels_last)
-            first = images.start * height + top
-            last = (images.stop - 1) * height + bottom
-            self._add_rows(_locations(logits), rows.slice(first * row_length, last * row_length))
-            patch_gradient = self._through_convolution(patch, logits, gradient is not None)
-            if gradient is not None and patch_gradient is not None:
-                inside = slice(border[0], patch.shape[2] - border[1])
-                gradient[images, :, above:below] += patch_gradient[:, :, inside]
-
-    def _add_rows(self, logits: Tensor, rows: Rows) -> None:
-        """Add the loss of `logits` (n, A*C) and put their gradient in their place."""
-        matrix = logits.view(-1, self.num_classes)
-        self.accumulator.add(matrix, rows, matrix if self.problem.wants_gradient else None)
-        if self.gradients.bias is not None:
-            self.gradients.bias.add_(logits.sum(0, dtype=self.gradients.bias.dtype))
-
-    def _through_convolution(
-        self, patch: Tensor, gradient: Tensor, wants_patch: bool
-    ) -> Tensor | None:
-        """Add the gradient of the weight; return that of `patch` (if wanted)."""
-        wants_weight = self.gradients.weight is not None
-        if not (wants_patch or wants_weight):
-            return None
-        patch_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-            gradient,
-            patch,
-            self.weight,
-            bias_sizes=None,
-            stride=[1, 1],
-            padding=[0, 1],
-            dilation=[1, 1],
-            transposed=False,
-            output_padding=[0, 0],
-            groups=1,
-            output_mask=[wants_patch, wants_weight, False],
-        )
-        if self.gradients.weight is not None:
-            self.gradients.weight.add_(weight_gradient)
-        return patch_gradient
-
-
-def _locations(level: Tensor) -> Tensor:
-    """(B, channels, H, W) -> (B*H*W, channels); a view of channels-last memory."""
-    return level.permute(0, 2, 3, 1).reshape(-1, level.shape[1])
-
-
-def _strips(shape: Sequence[int], locations: int) -> Iterator[tuple[slice, int, int]]:
-    """Cut B images into (images, first row, row after the last), of about `locations` each.
-
-    Either several whole images or a part of one, so that the rows of logits lie in one run; parts
-    of an image are about equally high.
-    """
-    num_images, _, height, width = shape
-    together = max(locations // (height * width), 1)
-    parts = min(max(round(height * width / locations), 1), height)
-    edges = [height * part // parts for part in range(parts + 1)]
-    for start in range(0, num_images, together):
-        images = slice(start, min(start + together, num_images))
-        for top, bottom in pairwise(edges):
-            yield images, top, bottom
-
-
 def _convolution_dtype(features: Tensor) -> torch.dtype:
     """Of autocast where it is on, else of the features."""
     kind = features.device.type
@@ -278,7 +137,7 @@ def _default_piece(weight: Tensor) -> int:
     return LOCATIONS_ON_CUDA if weight.is_cuda else LOCATIONS_ON_CPU.get(weight.shape[-1], 1)
 
 
-def _check_shapes(maps: Sequence[Tensor], weight: Tensor, problem: _Problem) -> None:
+def _check_shapes(maps: Sequence[Tensor], weight: Tensor, problem: HeadProblem) -> None:
     num_classes = len(problem.modulation.gamma)
     if weight.shape[2:] not in {(1, 1), (3, 3)} or len(weight) % num_classes:
         raise ValueError(

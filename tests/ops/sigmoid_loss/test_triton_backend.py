@@ -11,7 +11,10 @@ import sys
 import pytest
 import torch
 from helpers.dense_loss import Problem, draw_problem
+from pydantic import TypeAdapter
 
+from dense_lt.config.losses import ClassificationLossConfig
+from dense_lt.losses.build import build_classification_loss
 from dense_lt.ops.matching import BACKGROUND, IGNORE
 from dense_lt.ops.sigmoid_loss.arguments import Modulation
 from dense_lt.ops.sigmoid_loss.function import modulated_sigmoid_loss
@@ -188,6 +191,29 @@ def test_a_factor_on_the_loss_multiplies_the_gradient():
         expected = values * factor
         multiply_in_place(values, torch.tensor(factor, device=DEVICE))
         assert torch.equal(values, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(DEVICE == "cpu", reason="no GPU")
+@pytest.mark.parametrize("kind", ["equalized_focal", "eql_v2"])
+def test_a_step_never_waits_for_the_device(kind):
+    section = TypeAdapter(ClassificationLossConfig).validate_python({"kind": kind})
+    loss = build_classification_loss(section, 7).to(DEVICE)
+    problem = draw_problem(100, loss.num_logits, dtype=torch.float32)
+    logits = problem.logits.to(DEVICE).requires_grad_()
+    labels = problem.labels.where(problem.labels < 7, BACKGROUND).to(DEVICE)
+    normalizer = torch.ones((), device=DEVICE)
+
+    def step():
+        loss(logits, labels, normalizer).backward()
+        loss.statistics.commit()
+
+    step()  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @kernels
