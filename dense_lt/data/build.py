@@ -24,6 +24,7 @@ from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
 from dense_lt.data.loading import BatchLoader
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder, repeat_factors
+from dense_lt.data.table import AnnotationTable
 from dense_lt.data.transforms import Transform
 from dense_lt.utils.distributed import barrier, is_main
 from dense_lt.utils.errors import DataError
@@ -78,31 +79,37 @@ def build_datasets(
             be skipped).
         ConfigError: an albumentations transform does not exist or refuses its arguments.
     """
+    transforms = {
+        "train": _build_transform(config.train_transforms),
+        "val": _build_transform(config.val_transforms),
+    }
     files = _splits(config)
+    read = [name for name in files if name in splits or (name == "train" and categories is None)]
+    for name in read:
+        _check_paths(files[name], images=name in splits)
     built: dict[str, DetectionDataset] = {}
-    for name in ("train", "val"):
-        if name not in splits and (name == "val" or categories is not None):
-            continue
+    for name in read:
         table, categories = read_annotations(
             files[name].annotations,
             categories=categories,
             thresholds=config.group_thresholds,
-            masks=masks,
+            masks=masks and name in splits,
             drop_invalid_boxes=config.drop_invalid_boxes,
         )
         if name in splits:
-            training = name == "train"
             built[name] = DetectionDataset(
                 table,
                 categories,
                 files[name].image_folders,
-                _build_transform(config.train_transforms if training else config.val_transforms),
+                transforms[name],
                 seed=seed,
                 masks=masks,
-                max_objects=config.max_objects_per_image if training else None,
+                max_objects=config.max_objects_per_image if name == "train" else None,
                 cache_bytes=config.cache_images_mb * MIB,
             )
             _report_missing(built[name], config)
+    if "train" in built:
+        _report_crowded(built["train"].table, config.max_objects_per_image)
     assert categories is not None, "no split was asked for"
     return DataSplits(built.get("train"), built.get("val"), categories)
 
@@ -229,6 +236,18 @@ def _resolve(root: Path, split: SplitConfig) -> _Split:
     return _Split(root / split.annotations, tuple(root / folder for folder in split.images))
 
 
+def _check_paths(split: _Split, *, images: bool) -> None:
+    """Find a mistyped path before minutes are spent on reading the other files."""
+    if not split.annotations.is_file():
+        raise DataError(f"{split.annotations}: there is no such annotation file; check the path")
+    for folder in split.image_folders if images else ():
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder}: there is no such folder of images; correct the `images` of the split "
+                f"with {split.annotations}"
+            )
+
+
 def _draw_once(config: DrawnConfig) -> Path:
     """Let one process draw while the others wait; then each looks for itself."""
     if is_main():
@@ -252,6 +271,17 @@ def _build_transform(config: TransformsConfig) -> Transform:
         transpose=config.transpose,
         extra=extra,
     )
+
+
+def _report_crowded(table: AnnotationTable, max_objects: int | None) -> None:
+    crowded = 0 if max_objects is None else int((np.diff(table.offsets) > max_objects).sum())
+    if crowded:
+        logger.info(
+            "%s: %d images have more than %d objects; a random subset of them is used each time",
+            table.source,
+            crowded,
+            max_objects,
+        )
 
 
 def _report_missing(dataset: DetectionDataset, config: DataConfig) -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import torch
 from torch.utils.data import DataLoader
 
@@ -153,4 +154,5 @@ def _identity(fetched: Any) -> Any:
 
 def _start_worker(_number: int) -> None:
     torch.set_num_threads(1)
+    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer

@@ -7,6 +7,7 @@ from helpers.annotation_files import coco_content, lvis_content, write_images, w
 from helpers.drawn_sets import small_drawn
 
 from dense_lt.config.data import (
+    AlbumentationConfig,
     DataConfig,
     JsonDatasetConfig,
     RepeatFactorSamplerConfig,
@@ -21,7 +22,7 @@ from dense_lt.data.build import (
     build_val_loader,
     steps_per_epoch,
 )
-from dense_lt.utils.errors import DataError
+from dense_lt.utils.errors import ConfigError, DataError
 
 KEEP_SIZE = TransformsConfig(resize=None)
 FLIPS = TransformsConfig(resize=None, horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5)
@@ -188,6 +189,30 @@ def test_missing_images_can_be_skipped(tmp_path, caplog):
     assert [info.image_id for batch in evaluated for info in batch.infos] == [11, 8]
 
 
+@pytest.mark.parametrize(
+    ("split", "change", "told"),
+    [
+        ("val", {"annotations": "none.json"}, "none.json: there is no such annotation file"),
+        ("val", {"images": ["images", "none"]}, r"none: there is no such folder.*val\.json"),
+    ],
+)
+def test_a_mistyped_path_is_told_before_any_file_is_read(tmp_path, split, change, told):
+    config = _files(tmp_path)
+    (tmp_path / "train.json").write_text("not JSON, but nobody looks")
+    section = config.model_dump()
+    section["dataset"][split].update(change)
+    with pytest.raises(DataError, match=told):
+        build_datasets(DataConfig.model_validate(section), seed=0)
+
+
+def test_an_unknown_transform_is_told_before_any_file_is_read(tmp_path):
+    extra = (AlbumentationConfig(name="Fliip"),)
+    config = _files(tmp_path, train_transforms=TransformsConfig(extra=extra))
+    (tmp_path / "train.json").write_text("not JSON, but nobody looks")
+    with pytest.raises(ConfigError, match="no transform 'Fliip'"):
+        build_datasets(config, seed=0)
+
+
 def test_invalid_boxes_are_dropped_on_request(tmp_path):
     train = coco_content()
     train["annotations"][0]["bbox"][2] = 0
@@ -196,6 +221,17 @@ def test_invalid_boxes_are_dropped_on_request(tmp_path):
     splits = build_datasets(_files(tmp_path, train, drop_invalid_boxes=True), seed=0)
     assert splits.train is not None
     assert splits.train.table.num_instances == 3
+
+
+def test_images_with_too_many_objects_are_counted(tmp_path, caplog):
+    config = _files(tmp_path, max_objects_per_image=2)
+    with caplog.at_level(logging.INFO):
+        train, val, _ = build_datasets(config, seed=0)
+    assert "train.json: 1 images have more than 2 objects" in caplog.text
+    assert train is not None
+    assert val is not None
+    assert len(train[0]["target"]["labels"]) == 2
+    assert len(val[0]["target"]["labels"]) == 3
 
 
 def test_masks_come_only_when_asked_for(tmp_path):

@@ -1,6 +1,9 @@
+import multiprocessing
 import pickle
+from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.annotation_files import coco_content, lvis_content, write_json
 
 from dense_lt.data.lvis import read_annotations
@@ -69,3 +72,40 @@ def test_a_table_travels_to_another_process_unchanged(tmp_path):
     assert (copy.boxes == table.boxes).all()
     assert copy.file_names[1] == table.file_names[1]
     assert isinstance(copy.offsets, np.ndarray)
+
+
+SMAPS = Path("/proc/self/smaps_rollup")
+MANY = 5_000
+
+
+def _private_bytes() -> int:
+    (line,) = [one for one in SMAPS.read_text().splitlines() if one.startswith("Private_Dirty")]
+    return 1024 * int(line.split()[1])
+
+
+def _look_at_everything(table, grown) -> None:
+    before = _private_bytes()
+    for index in range(len(table)):
+        table.image(index)
+        table.negatives_of(index, 3)
+    for instance in range(table.num_instances):
+        table.segmentation(instance)
+    grown.value = _private_bytes() - before
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux says what memory is a process's own")
+def test_a_loader_process_shares_the_annotations_and_copies_none(tmp_path):
+    """As Python objects, 5,000 images with 10,000 instances take more than 10 MiB."""
+    content = lvis_content()
+    image, annotation = content["images"][0], content["annotations"][0]
+    content["images"] = [{**image, "id": i} for i in range(MANY)]
+    content["annotations"] = [
+        {**annotation, "id": i, "image_id": i % MANY} for i in range(2 * MANY)
+    ]
+    table, _ = read_annotations(write_json(tmp_path / "many.json", content))
+    context = multiprocessing.get_context("fork")
+    grown = context.Value("q", -1)
+    process = context.Process(target=_look_at_everything, args=(table, grown))
+    process.start()
+    process.join()
+    assert 0 <= grown.value < 2 << 20

@@ -129,7 +129,9 @@ def _draw_into(folder: Path, config: DrawnConfig) -> None:
     train = SplitWriter("train", first_image_id=1, side=config.image_size)
     val = SplitWriter("val", first_image_id=config.train_images + 1, side=config.image_size)
     val_counts = [config.val_images_per_class] * len(classes)
-    with tqdm(total=config.train_images + config.val_images, desc="drawing", unit="image") as bar:
+    with tqdm(
+        total=config.train_images + config.val_images, desc="drawing", unit="image", mininterval=0.5
+    ) as bar:
         for writer, key, counts, size in (
             (train, TRAIN, train_counts, config.train_images),
             (val, VAL, val_counts, config.val_images),
