@@ -37,7 +37,7 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    make_deterministic()
+    make_deterministic(device)
     data = build_datasets(config.data, seed=config.seed)
     assert data.train is not None, "both splits are built"
     seed_everything(config.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from dense_lt.engine.metrics import Recorder
 from dense_lt.engine.signals import StopSignal
@@ -85,10 +86,13 @@ def fit(
 
 
 def _start(batches: Iterable[Batch], random_states: RandomStates | None) -> Iterator[Batch]:
-    stream = iter(batches)  # may draw random numbers, so before they are put back
-    if random_states is not None:
-        restore_random_states(random_states)
-    return stream
+    """The stream of batches, and random numbers as they were when the run was left."""
+    stream = iter(batches)
+    if random_states is None:
+        return stream
+    first = next(stream)  # a loader draws a seed with its first batch, as it did in step 1
+    restore_random_states(random_states)
+    return chain([first], stream)
 
 
 def _due(step: int, period: int | None) -> bool:

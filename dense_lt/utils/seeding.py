@@ -29,8 +29,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def make_deterministic() -> None:
-    """Prefer deterministic algorithms where that is cheap.
+def make_deterministic(device: torch.device) -> None:
+    """Prefer deterministic algorithms on `device` where that is cheap.
 
     On a CPU all are, and two runs agree bit for bit. On CUDA cuDNN is held to deterministic
     convolutions, which costs little; scatter and index additions stay as they are, so that
@@ -38,7 +38,7 @@ def make_deterministic() -> None:
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    if not torch.cuda.is_available():
+    if device.type == "cpu":
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
         # Otherwise every new tensor is first filled with NaN: a debugging aid that costs time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

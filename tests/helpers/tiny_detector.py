@@ -86,7 +86,11 @@ def draw_batch(size: int, seed: int, *, objects: Sequence[int] | None = None) ->
 
 
 def draw_batches(start: int = 0, size: int = 4) -> Iterator[Batch]:
-    """Endless; the batch of optimizer step k + 1 depends on k alone."""
+    """Endless; the batch of optimizer step k + 1 depends on k alone.
+
+    Draws a random number with its first batch, as a DataLoader draws the seed of its workers.
+    """
+    torch.rand(1)
     while True:
         yield draw_batch(size, seed=start)
         start += 1
