@@ -86,9 +86,11 @@ def _configure_score(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--protocol",
-        choices=("lvis", "coco"),
-        default="lvis",
-        help="lvis (the default; 300 per image) or coco (1, 10, 100 per image and category)",
+        nargs="+",
+        choices=("lvis", "fixed", "pool", "coco"),
+        default=["lvis"],
+        help="lvis (the default): 300 detections per image; fixed: 10,000 per category instead; "
+        "pool: the same, ranked over all categories; coco: 100, 10 and 1 per image and category",
     )
     parser.add_argument(
         "--mask-area",
@@ -146,11 +148,12 @@ def _score_file(arguments: argparse.Namespace) -> int:
             score_files(
                 arguments.gt,
                 path,
-                _settings(arguments, iou_type),
+                _settings(arguments, protocol, iou_type),
                 training=training,
                 backend=arguments.backend,
                 run=name,
             )
+            for protocol in dict.fromkeys(arguments.protocol)
             for iou_type in dict.fromkeys(arguments.iou_type)
         ]
         single = len(arguments.predictions) == 1
@@ -171,11 +174,11 @@ def _names(arguments: argparse.Namespace) -> dict[str, Path]:
     return {arguments.name: paths[0]} if arguments.name else named
 
 
-def _settings(arguments: argparse.Namespace, iou_type: IouType) -> ScoreSettings:
+def _settings(arguments: argparse.Namespace, protocol: str, iou_type: IouType) -> ScoreSettings:
     from dense_lt.evaluation.score import ScoreSettings
 
     return ScoreSettings(
-        protocol=arguments.protocol,
+        protocol=protocol,
         iou_type=iou_type,
         caps=tuple(arguments.max_dets),
         mask_area=arguments.mask_area,

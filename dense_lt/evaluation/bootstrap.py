@@ -26,17 +26,22 @@ from dense_lt.evaluation.matching import ignored_objects
 from dense_lt.evaluation.rules import ALL_SIZES, RECALL_POINTS
 
 AT_ONCE = 128
-"""Resamples that one call computes; so many that calls are cheap, so few that caches hold them."""
+"""Most resamples that one call computes."""
+
+CELLS_AT_ONCE = 1 << 24
+"""Resamples times detections of a class that one call may hold: 64 MB an array."""
 
 Weights = NDArray[np.int32]
 """(S, I) how often each image was drawn, in S resamples; and columns picked from it."""
 
 
-def draw_weights(images: int, resamples: int, seed: int) -> Iterator[Weights]:
-    """Weights of AT_ONCE resamples after another; the same for the same arguments."""
+def draw_weights(
+    images: int, resamples: int, seed: int, at_once: int = AT_ONCE
+) -> Iterator[Weights]:
+    """Weights, `at_once` resamples at a time, which does not change what is drawn."""
     rng = np.random.default_rng(seed)
-    for start in range(0, resamples, AT_ONCE):
-        size = min(AT_ONCE, resamples - start)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
         drawn = [
             np.bincount(rng.integers(0, images, images), minlength=images) for _ in range(size)
         ]
@@ -69,8 +74,10 @@ def bootstrap(
         precision = _class_precision(classes, weights, matched.num_objects.shape[1])
         return _headlines(precision, ground_truth)
 
+    largest = max((max(len(own.false), len(own.candidates)) for own in classes), default=0)
+    at_once = min(AT_ONCE, max(1, CELLS_AT_ONCE // max(largest, 1)))
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        blocks = list(pool.map(block, draw_weights(images, resamples, seed)))
+        blocks = list(pool.map(block, draw_weights(images, resamples, seed, at_once)))
     values = {name: np.concatenate([own[name] for own in blocks]) for name in blocks[0]}
     return Samples(values, draw_digest(ground_truth.image_ids, resamples, seed))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,12 +38,17 @@ def precision_metrics(curves: Curves, ground_truth: GroundTruth) -> Metrics:
     return metrics
 
 
-def recall_metrics(curves: Curves, cap: int, sizes: Sequence[str] = SIZE_NAMES) -> Metrics:
-    """AR@cap and, of `sizes` other than "all", ARs@cap, ARm@cap, ARl@cap."""
-    letters = {name: "" if index == ALL_SIZES else name[0] for index, name in enumerate(SIZE_NAMES)}
+def recall_metrics(curves: Curves, cap: int) -> Metrics:
+    """AR@cap, ARs@cap, ARm@cap, ARl@cap."""
     return {
-        f"AR{letters[name]}@{cap}": mean(curves.recall[SIZE_NAMES.index(name)]) for name in sizes
+        f"AR{'' if size == ALL_SIZES else name[0]}@{cap}": mean(curves.recall[size])
+        for size, name in enumerate(SIZE_NAMES)
     }
+
+
+def class_metrics(curves: Curves, ground_truth: GroundTruth, cap: int) -> Metrics:
+    """The numbers of LVIS: means over classes."""
+    return precision_metrics(curves, ground_truth) | recall_metrics(curves, cap)
 
 
 def class_precision(curves: Curves) -> tuple[list[float | None], list[float | None]]:

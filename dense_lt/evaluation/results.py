@@ -118,11 +118,16 @@ class EvaluationResult:
 
 
 def save_results(results: Sequence[EvaluationResult], folder: Path) -> list[Path]:
-    """Write results.json for the first of `results`, results_segm.json and so on for the others."""
-    return [
-        result.save(folder, "" if index == 0 else f"_{result.iou_type}")
-        for index, result in enumerate(results)
-    ]
+    """Write results.json for the first of `results`; names of the others say what is different.
+
+    Such as results_segm.json, results_fixed.json, results_fixed_segm.json.
+    """
+    paths = []
+    for result in results:
+        parts = [result.protocol] if result.protocol != results[0].protocol else []
+        parts += [result.iou_type] if result.iou_type != results[0].iou_type else []
+        paths.append(result.save(folder, "".join(f"_{part}" for part in parts)))
+    return paths
 
 
 def why_undefined(name: str, counts: Mapping[str, Any]) -> str:

@@ -48,5 +48,8 @@ class Rules:
 LVIS = Rules("lvis", "image", federated=True, drops_empty=True, knows_crowds=False)
 """Gupta et al. 2019, as `lvis` 0.5.3 computes it: 300 detections an image over all categories."""
 
+FIXED = Rules("fixed", "category", federated=True, drops_empty=True, knows_crowds=False)
+"""Dave et al. 2021: 10,000 detections of a category over all images, however many in an image."""
+
 COCO = Rules("coco", "image and category", federated=False, drops_empty=False, knows_crowds=True)
 """Lin et al. 2014, as pycocotools computes it: 1, 10 and 100 detections an image and category."""

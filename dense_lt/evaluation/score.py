@@ -15,10 +15,11 @@ from dense_lt.evaluation.curves import Curves
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.intervals import LEVEL
 from dense_lt.evaluation.lvis import match_detections
-from dense_lt.evaluation.metrics import class_precision, precision_metrics, recall_metrics
+from dense_lt.evaluation.metrics import class_metrics, class_precision
+from dense_lt.evaluation.pooled import pooled_metrics, pooled_samples
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.results import ClassResult, EvaluationResult, Metrics, why_undefined
-from dense_lt.evaluation.rules import COCO, LVIS, SIZE_NAMES, IouType, MaskArea, Rules
+from dense_lt.evaluation.rules import COCO, FIXED, LVIS, IouType, MaskArea, Rules
 from dense_lt.utils.environment import versions
 
 Backend = Literal["ours", "lvis", "pycocotools"]
@@ -28,6 +29,8 @@ SEED = 0
 
 PROTOCOLS: dict[str, tuple[Rules, tuple[int, ...]]] = {
     "lvis": (LVIS, (300,)),
+    "fixed": (FIXED, (10_000,)),
+    "pool": (FIXED, (10_000,)),
     "coco": (COCO, (100, 10, 1)),
 }
 """Name -> rules, and the caps if none are asked for; the first is the headline."""
@@ -77,21 +80,25 @@ def score(
         DataError: the two do not belong together.
     """
     settings = settings or ScoreSettings()
+    caps = settings.all_caps
     matched = match_detections(
         ground_truth,
         predictions,
         settings.rules,
-        caps=settings.all_caps,
+        caps=caps,
         iou_type=settings.iou_type,
         mask_area=settings.mask_area,
     )
-    curves = {cap: matched.curves(cap) for cap in settings.all_caps}
-    result = summarise(ground_truth, predictions, curves, settings, run=run)
+    curves = {cap: matched.curves(cap) for cap in caps}
+    if settings.protocol == "pool":
+        by_cap = {cap: pooled_metrics(matched, ground_truth, cap) for cap in caps}
+    else:
+        by_cap = {cap: class_metrics(own, ground_truth, cap) for cap, own in curves.items()}
+    result = summarise(ground_truth, predictions, by_cap, curves[caps[0]], settings, run=run)
     if not settings.resamples:
         return result
-    samples = bootstrap(
-        matched, ground_truth, cap=settings.all_caps[0], resamples=settings.resamples, seed=SEED
-    )
+    resample = pooled_samples if settings.protocol == "pool" else bootstrap
+    samples = resample(matched, ground_truth, cap=caps[0], resamples=settings.resamples, seed=SEED)
     intervals = {
         "level": LEVEL,
         "resamples": settings.resamples,
@@ -104,22 +111,18 @@ def score(
 def summarise(
     ground_truth: GroundTruth,
     predictions: Predictions,
-    curves: Mapping[int, Curves],
+    by_cap: Mapping[int, Metrics],
+    curves: Curves,
     settings: ScoreSettings,
     *,
     run: str = "",
     backend: Backend = "ours",
 ) -> EvaluationResult:
-    """The results of `curves`, one for each cap of `settings`, whoever computed them."""
-    caps = settings.all_caps
-    by_cap: dict[str, Metrics] = {
-        str(cap): precision_metrics(curves[cap], ground_truth) | recall_metrics(curves[cap], cap)
-        for cap in caps
-    }
-    headline = dict(by_cap[str(caps[0])])
+    """The results of metrics at each cap and of curves at the first, whoever computed them."""
+    first, *others = by_cap
+    headline = dict(by_cap[first])
     if settings.rules is COCO:  # its summary lists the recalls at all caps
-        for cap in caps[1:]:
-            headline |= recall_metrics(curves[cap], cap, SIZE_NAMES[:1])
+        headline |= {f"AR@{cap}": by_cap[cap][f"AR@{cap}"] for cap in others}
     counts = _counts(ground_truth, predictions)
     undefined = [name for name, value in headline.items() if value is None]
     reasons = [f"{name} is n/a: {why_undefined(name, counts)}" for name in undefined]
@@ -127,11 +130,11 @@ def summarise(
         run=run,
         protocol=settings.protocol,
         iou_type=settings.iou_type,
-        max_detections=caps[0],
+        max_detections=first,
         metrics=headline,
-        by_max_detections=by_cap,
+        by_max_detections={str(cap): metrics for cap, metrics in by_cap.items()},
         counts=counts,
-        per_class=_per_class(ground_truth, curves[caps[0]]),
+        per_class=_per_class(ground_truth, curves),
         rules=_rules_in_words(settings, backend),
         notes=(*ground_truth.notes, *_notes(ground_truth, predictions, settings), *reasons),
         versions=_versions(settings, backend),
@@ -179,8 +182,11 @@ def _per_class(ground_truth: GroundTruth, curves: Curves) -> tuple[ClassResult, 
 
 def _rules_in_words(settings: ScoreSettings, backend: Backend) -> dict[str, str]:
     words = {
+        "precision": "one curve over all classes of a group"
+        if settings.protocol == "pool"
+        else "mean over classes",
         "iou_thresholds": "0.50:0.05:0.95",
-        "cap": f"{settings.all_caps[0]} detections of one {settings.rules.cap_unit}",
+        "cap": f"{settings.all_caps[0]:,} detections of one {settings.rules.cap_unit}",
         "backend": "dense_lt" if backend == "ours" else backend,
     }
     if settings.iou_type == "segm":
@@ -203,6 +209,15 @@ def _notes(
             f"{np.count_nonzero(~known)} detections name {len(ids)} category ids that "
             f"{ground_truth.source} does not list ({shown}); they only take places under the cap"
         )
+    if settings.rules is FIXED:
+        counts = np.bincount(np.unique(predictions.category_ids[known], return_inverse=True)[1])
+        few = len(ground_truth.names) - np.count_nonzero(counts >= settings.all_caps[0])
+        if few:
+            notes.append(
+                f"{few} of {len(ground_truth.names)} categories have fewer than "
+                f"{settings.all_caps[0]:,} detections: fine if nothing was cut, but predictions "
+                "that were capped per image make this protocol's numbers too low"
+            )
     if not len(predictions):
         notes.append("there are no detections: precision and recall are 0")
     crowds = np.count_nonzero(ground_truth.crowd)

@@ -8,6 +8,7 @@ from dense_lt.data.categories import CategoryTable
 from dense_lt.evaluation.annotations import read_ground_truth
 from dense_lt.evaluation.ground_truth import GroundTruth
 from dense_lt.evaluation.json_files import read_json
+from dense_lt.evaluation.metrics import class_metrics
 from dense_lt.evaluation.official import official_curves
 from dense_lt.evaluation.prediction_files import read_predictions
 from dense_lt.evaluation.predictions import Predictions
@@ -44,7 +45,9 @@ def score_files(
     if backend == "ours":
         return score(truth, found, settings, run=run)
     curves = official_curves(read_json(ground_truth), read_json(predictions), settings, backend)
-    return summarise(truth, found, curves, settings, run=run, backend=backend)
+    by_cap = {cap: class_metrics(curves[cap], truth, cap) for cap in settings.all_caps}
+    first = curves[settings.all_caps[0]]
+    return summarise(truth, found, by_cap, first, settings, run=run, backend=backend)
 
 
 def read_inputs(
