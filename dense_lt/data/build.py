@@ -22,8 +22,8 @@ from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
 from dense_lt.data.loading import BatchLoader
-from dense_lt.data.lvis import read_annotations
 from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder, repeat_factors
+from dense_lt.data.store import cache_folder, read_once
 from dense_lt.data.table import AnnotationTable
 from dense_lt.data.transforms import Transform
 from dense_lt.utils.distributed import barrier, is_main
@@ -89,12 +89,8 @@ def build_datasets(
         _check_paths(files[name], images=name in splits)
     built: dict[str, DetectionDataset] = {}
     for name in read:
-        table, categories = read_annotations(
-            files[name].annotations,
-            categories=categories,
-            thresholds=config.group_thresholds,
-            masks=masks and name in splits,
-            drop_invalid_boxes=config.drop_invalid_boxes,
+        table, categories = _read(
+            files[name].annotations, config, categories, masks=masks and name in splits
         )
         if name in splits:
             built[name] = DetectionDataset(
@@ -108,8 +104,6 @@ def build_datasets(
                 cache_bytes=config.cache_images_mb * MIB,
             )
             _report_missing(built[name], config)
-    if "train" in built:
-        _report_crowded(built["train"].table, config.max_objects_per_image)
     assert categories is not None, "no split was asked for"
     return DataSplits(built.get("train"), built.get("val"), categories)
 
@@ -256,6 +250,25 @@ def _draw_once(config: DrawnConfig) -> Path:
     return ensure_drawn(config)
 
 
+def _read(
+    path: Path, config: DataConfig, categories: CategoryTable | None, *, masks: bool
+) -> tuple[AnnotationTable, CategoryTable]:
+    if not is_main():
+        barrier()  # the main process reads a large file first; the others find what it kept
+    try:
+        return read_once(
+            path,
+            cache_folder() if config.cache_annotations else None,
+            categories=categories,
+            thresholds=config.group_thresholds,
+            masks=masks,
+            drop_invalid_boxes=config.drop_invalid_boxes,
+        )
+    finally:
+        if is_main():
+            barrier()
+
+
 def _build_transform(config: TransformsConfig) -> Transform:
     extra: list[tuple[str, dict[str, object]]] = []
     if config.color:
@@ -271,17 +284,6 @@ def _build_transform(config: TransformsConfig) -> Transform:
         transpose=config.transpose,
         extra=extra,
     )
-
-
-def _report_crowded(table: AnnotationTable, max_objects: int | None) -> None:
-    crowded = 0 if max_objects is None else int((np.diff(table.offsets) > max_objects).sum())
-    if crowded:
-        logger.info(
-            "%s: %d images have more than %d objects; a random subset of them is used each time",
-            table.source,
-            crowded,
-            max_objects,
-        )
 
 
 def _report_missing(dataset: DetectionDataset, config: DataConfig) -> None:

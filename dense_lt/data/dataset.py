@@ -65,6 +65,13 @@ class DetectionDataset:
         self._max_objects = max_objects
         total = 3 * int((table.heights.astype(np.int64) * table.widths).sum())
         self._cache: dict[int, np.ndarray] | None = {} if total <= cache_bytes else None
+        if max_objects is not None and (np.diff(table.offsets) > max_objects).any():
+            logger.info(
+                "%s: %d images have more than %d objects; a random subset is used each time",
+                table.source,
+                int((np.diff(table.offsets) > max_objects).sum()),
+                max_objects,
+            )
 
     def __len__(self) -> int:
         return len(self.table)

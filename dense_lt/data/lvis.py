@@ -15,11 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dense_lt.data.categories import (
-    DEFAULT_THRESHOLDS,
-    CategoryTable,
-    frequency_group,
-)
+from dense_lt.data.categories import DEFAULT_THRESHOLDS, CategoryTable, frequency_group
 from dense_lt.data.faults import Fault, raise_faults
 from dense_lt.data.table import AnnotationTable, Names, Ragged, offsets_of, pack_segmentations
 from dense_lt.data.validate import FREQUENCIES, find_faults, is_box, is_polygon
@@ -63,10 +59,10 @@ def read_annotations(
     """
     content = load_json(path)
     faults = [fault for fault in find_faults(content, masks=masks) if fault.fatal]
-    dropped = [fault for fault in faults if fault.droppable] if drop_invalid_boxes else []
-    raise_faults(str(path), [fault for fault in faults if fault not in dropped])
-    if dropped:
-        logger.warning("%s: %d invalid boxes are left out or clipped", path, len(dropped))
+    to_mend = [fault for fault in faults if not (fault.droppable and drop_invalid_boxes)]
+    raise_faults(str(path), to_mend)
+    if faults:
+        logger.warning("%s: %d invalid boxes are left out or clipped", path, len(faults))
     if categories is not None:
         raise_faults(str(path), compare_categories(content["categories"], categories))
         label_of = categories.label_of()

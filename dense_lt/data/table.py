@@ -47,14 +47,16 @@ class Ragged:
 class Names:
     """Strings, end to end in one array."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._encoded = Ragged.from_bytes(name.encode("utf-8", "surrogateescape") for name in names)
+    def __init__(self, names: Iterable[str] | Ragged) -> None:
+        if not isinstance(names, Ragged):
+            names = Ragged.from_bytes(name.encode("utf-8", "surrogateescape") for name in names)
+        self.encoded = names  # UTF-8
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self.encoded)
 
     def __getitem__(self, index: int) -> str:
-        return self._encoded[index].tobytes().decode("utf-8", "surrogateescape")
+        return self.encoded[index].tobytes().decode("utf-8", "surrogateescape")
 
 
 class ImageAnnotations(NamedTuple):
