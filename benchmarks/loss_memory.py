@@ -19,15 +19,29 @@ from pathlib import Path
 import loss_cases as cases
 import torch
 
-MAKE: dict[str, Callable[[cases.Case], Callable[[], object]]] = {
+Make = Callable[[cases.Case], Callable[[], object]]
+
+
+def layer(kernel: int, loss: Make) -> Make:
+    """A convolution in front of a loss."""
+    return lambda case: cases.layer_and(cases.HeadCase.draw(case, kernel=kernel), loss)
+
+
+def fused(kernel: int) -> Make:
+    """A convolution and our loss in one."""
+    return lambda case: cases.ours_fused(cases.HeadCase.draw(case, kernel=kernel))
+
+
+MAKE: dict[str, Make] = {
     "chunked": lambda case: cases.ours(case, "chunked"),
     "chunked, in place": lambda case: cases.ours_in_place(case, "chunked"),
     "eager formula": cases.eager_formula,
-    "1x1 layer + chunked": lambda case: cases.layer_and(cases.HeadCase.draw(case), cases.ours),
-    "1x1 layer + eager formula": lambda case: cases.layer_and(
-        cases.HeadCase.draw(case), cases.eager_formula
-    ),
-    "1x1 layer, fused": lambda case: cases.ours_fused(cases.HeadCase.draw(case)),
+    "1x1 layer + chunked": layer(1, cases.ours),
+    "1x1 layer + eager formula": layer(1, cases.eager_formula),
+    "1x1 layer, fused": fused(1),
+    "3x3 layer + chunked": layer(3, cases.ours),
+    "3x3 layer + eager formula": layer(3, cases.eager_formula),
+    "3x3 layer, fused": fused(3),
 }
 
 
