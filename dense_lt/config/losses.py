@@ -141,7 +141,11 @@ class GIoULossConfig(Section):
 
 
 class QualityLossConfig(Section):
-    """Binary cross-entropy of the quality branch against the IoU of the predicted box."""
+    """Binary cross-entropy of the quality branch (`head.quality`) against what it predicts."""
+
+    target: Literal["iou", "centerness"] = "iou"
+    """`iou`: of the predicted box with its object; `centerness`: how near the prior's centre is to
+    the middle of its object (Tian et al. 2019)."""
 
     weight: float = Field(default=1.0, gt=0)
     """Factor on this loss in the total."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from dense_lt.config.assigners import AssignerConfig, AtssConfig
 from dense_lt.config.losses import (
     ClassificationLossConfig,
     FocalLossConfig,
@@ -94,13 +95,10 @@ class AnchorsConfig(Section):
     center: Literal["middle", "corner"] = "middle"
     """Centre of a cell's anchors: the middle of the cell, or its top left corner."""
 
-
-class AtssConfig(Section):
-    """Adaptive training sample selection (Zhang et al. 2020)."""
-
-    kind: Literal["atss"] = "atss"
-    top_k: PositiveInt = 9
-    """Candidates per object and level; a level with fewer priors gives all."""
+    @property
+    def num_per_location(self) -> int:
+        """A."""
+        return len(self.ratios) * (len(self.scales) if self.sizes is None else 1)
 
 
 class DenseHeadConfig(Section):
@@ -119,7 +117,8 @@ class DenseHeadConfig(Section):
     """Score of every class before training (the classifier's bias)."""
 
     quality: bool = True
-    """Predict the IoU of each box (on the box tower) and multiply it into the score."""
+    """Predict how good each box is (`quality_loss.target`, on the box tower) and multiply it into
+    the score."""
 
     level_scales: bool = False
     """One learnable factor per level on the box codes, as in FCOS and ATSS."""
@@ -165,7 +164,7 @@ class OneStageConfig(Section):
     backbone: BackboneConfig = BackboneConfig()
     pyramid: PyramidConfig = PyramidConfig()
     priors: AnchorsConfig = AnchorsConfig()
-    assigner: AtssConfig = AtssConfig()
+    assigner: AssignerConfig = AtssConfig()
     box_coder: Literal["delta", "distance"] = "delta"
     """`delta`: centre shift and log size; `distance`: exp distances to the four sides."""
 
@@ -178,12 +177,48 @@ class OneStageConfig(Section):
     @model_validator(mode="after")
     def _sizes_per_level(self) -> Self:
         first, last = self.pyramid.levels
+        num_levels = last - first + 1
         sizes = self.priors.sizes
-        if sizes is not None and len(sizes) != last - first + 1:
+        if sizes is not None and len(sizes) != num_levels:
             raise ValueError(
                 f"`priors.sizes` has {len(sizes)} entries but `pyramid.levels` has "
-                f"{last - first + 1} levels; give one size per level"
+                f"{num_levels} levels; give one size per level"
             )
+        limits = self.assigner.size_limits if self.assigner.kind == "center" else None
+        if limits is not None and len(limits) != num_levels - 1:
+            raise ValueError(
+                f"`assigner.size_limits` has {len(limits)} entries but `pyramid.levels` has "
+                f"{num_levels} levels; give one limit for every level but the last"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _assigner_fits(self) -> Self:
+        match self.assigner.kind:
+            case "center":
+                if self.priors.num_per_location != 1:
+                    raise ValueError(
+                        "`assigner.kind: center` needs one prior per location but `priors` has "
+                        f"{self.priors.num_per_location}; set `priors.scales: [1.0]` and "
+                        "`priors.ratios: [1.0]`"
+                    )
+                if self.box_coder != "distance":
+                    raise ValueError(
+                        "`assigner.kind: center` learns the distances from a point to the sides "
+                        f"of its object, got `box_coder: {self.box_coder}`; set it to distance"
+                    )
+            case "max_iou":
+                if self.box_coder != "delta":
+                    raise ValueError(
+                        "`assigner.kind: max_iou` gives objects to priors whose centre lies "
+                        "outside of them, which `box_coder: distance` cannot describe; set it to "
+                        "delta"
+                    )
+                if self.head.quality and self.quality_loss.target == "centerness":
+                    raise ValueError(
+                        "`assigner.kind: max_iou` gives objects to priors whose centre lies "
+                        "outside of them, which have no centerness; set `quality_loss.target: iou`"
+                    )
         return self
 
 

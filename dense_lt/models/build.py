@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from dense_lt.config.assigners import AssignerConfig, AtssConfig, CenterConfig, MaxIoUConfig
 from dense_lt.config.losses import GIoULossConfig
-from dense_lt.config.model import AnchorsConfig, AtssConfig, BackboneConfig, OneStageConfig
+from dense_lt.config.model import AnchorsConfig, BackboneConfig, OneStageConfig
 from dense_lt.losses.build import build_classification_loss
 from dense_lt.losses.regression import BoxLoss, GIoUBoxLoss
 from dense_lt.models.assigners.atss import AtssAssigner
 from dense_lt.models.assigners.base import Assigner
+from dense_lt.models.assigners.center import CenterAssigner
+from dense_lt.models.assigners.max_iou import MaxIoUAssigner
 from dense_lt.models.backbone import Backbone
 from dense_lt.models.dense_inference import DenseInference, SelectionLimits
 from dense_lt.models.dense_loss import DenseLoss
@@ -66,6 +69,7 @@ def build_detector(config: OneStageConfig, num_classes: int) -> Detector:
             classification=classification,
             box=_box_loss(config.box_loss),
             quality_weight=config.quality_loss.weight,
+            quality_target=config.quality_loss.target,
         ),
         inference=DenseInference(
             classification=classification,
@@ -113,10 +117,18 @@ def _coder(config: OneStageConfig) -> BoxCoder:
             assert_never(config.box_coder)
 
 
-def _assigner(config: AtssConfig) -> Assigner:
+def _assigner(config: AssignerConfig) -> Assigner:
     match config:
         case AtssConfig():
             return AtssAssigner(top_k=config.top_k)
+        case MaxIoUConfig():
+            return MaxIoUAssigner(
+                positive_iou=config.positive_iou,
+                background_iou=config.background_iou,
+                low_quality=config.low_quality,
+            )
+        case CenterConfig():
+            return CenterAssigner(radius=config.radius, size_limits=config.size_limits)
         case _:
             assert_never(config)
 

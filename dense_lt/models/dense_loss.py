@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from dense_lt.losses.classification import ClassificationLoss
 from dense_lt.losses.regression import BoxLoss
 from dense_lt.models.assigners.base import Assigner
 from dense_lt.ops.box_coding import BoxCoder
-from dense_lt.ops.boxes import paired_iou
+from dense_lt.ops.boxes import centerness, centers, paired_iou
 from dense_lt.ops.matching import labels_of_matches
 from dense_lt.structures import DensePredictions, Losses, Priors, Target
 from dense_lt.utils.distributed import normalizer_over_processes
@@ -42,6 +42,7 @@ class DenseLoss(nn.Module):
         classification: ClassificationLoss,
         box: BoxLoss,
         quality_weight: float = 1.0,
+        quality_target: Literal["iou", "centerness"] = "iou",
     ) -> None:
         """Put the parts together; `classification` is a module, it owns statistics."""
         super().__init__()
@@ -50,6 +51,7 @@ class DenseLoss(nn.Module):
         self.classification = classification
         self.box = box
         self.quality_weight = quality_weight
+        self.quality_target = quality_target
 
     def forward(
         self,
@@ -83,10 +85,7 @@ class DenseLoss(nn.Module):
             }
             if predictions.quality is not None:
                 logits = torch.cat(predictions.quality, dim=1)[assignment.images, assignment.rows]
-                cost = functional.binary_cross_entropy_with_logits(
-                    logits.float(), iou, reduction="sum"
-                )
-                losses["quality"] = self.quality_weight * cost / normalizer
+                losses["quality"] = self._rate(logits, priors, assignment, iou) / normalizer
         return losses
 
     @torch.no_grad()
@@ -131,6 +130,15 @@ class DenseLoss(nn.Module):
             )
         logits = [level.flatten(0, 1) for level in predictions.logits]  # (B x R_l, K), views
         return self.classification(logits, labels, normalizer, quality=quality)
+
+    def _rate(self, logits: Tensor, priors: Priors, assignment: Assignment, iou: Tensor) -> Tensor:
+        """Cost of the quality `logits` (P,) of the positives, summed and weighted."""
+        target = iou
+        if self.quality_target == "centerness":
+            target = centerness(centers(priors.boxes[assignment.rows]), assignment.boxes)
+        return self.quality_weight * functional.binary_cross_entropy_with_logits(
+            logits.float(), target, reduction="sum"
+        )
 
 
 def positives_per_process(positives: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torchvision.ops import box_area, box_iou, clip_boxes_to_image, generalized_
 __all__ = [
     "box_area",
     "box_iou",
+    "centerness",
     "centers",
     "clip_boxes_to_image",
     "generalized_box_iou_loss",
@@ -20,6 +21,19 @@ __all__ = [
 def centers(boxes: Tensor) -> Tensor:
     """Centres (..., 2) as (x, y) of `boxes` (..., 4)."""
     return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def centerness(points: Tensor, boxes: Tensor) -> Tensor:
+    """How central `points` (..., 2) lie in `boxes` (..., 4): (...) in [0, 1].
+
+    The root of (nearer / farther side) in x times the same in y: 1 in the middle of its box, 0 on
+    a side and outside.
+
+    Source: Tian et al. 2019 (FCOS), equation 3.
+    """
+    before, after = points - boxes[..., :2], boxes[..., 2:] - points  # left, top; right, bottom
+    farther = torch.maximum(before, after).clamp(min=torch.finfo(boxes.dtype).tiny)
+    return (torch.minimum(before, after).clamp(min=0) / farther).prod(-1).sqrt()
 
 
 def paired_iou(first: Tensor, second: Tensor) -> Tensor:

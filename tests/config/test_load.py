@@ -96,6 +96,47 @@ BAD_SETTINGS = [
     ),
     ("", ("model.head.channels=100",), r"`norm_groups` 32 must divide `channels` 100"),
     ("", ("model.priors.sizes=[1, 2]",), r"2 entries but `pyramid\.levels` has 5 levels"),
+    ("", ("model.assigner.kind=fcos",), r"unknown kind 'fcos'.*allowed: atss, max_iou, center"),
+    (
+        "",
+        ("model.assigner.kind=max_iou", "model.assigner.top_k=9"),
+        r"assigner\.top_k: unknown key",
+    ),
+    (
+        "",
+        ("model.assigner={kind: max_iou, background_iou: .6}",),
+        r"model\.assigner: `background_iou` 0\.6 must not be above `positive_iou` 0\.5",
+    ),
+    (
+        "",
+        ("model.assigner.kind=max_iou", "model.box_coder=distance"),
+        r"model: `assigner\.kind: max_iou` gives objects to priors .* set it to delta",
+    ),
+    (
+        "",
+        ("model.assigner.kind=max_iou", "model.quality_loss.target=centerness"),
+        r"no centerness; set `quality_loss\.target: iou`",
+    ),
+    (
+        "",
+        ("model.assigner.kind=center", "model.box_coder=distance"),
+        r"needs one prior per location but `priors` has 2; set `priors\.scales: \[1\.0\]`",
+    ),
+    (
+        "",
+        ("model.assigner.kind=center", "model.priors.scales=[1]"),
+        r"distances from a point .* got `box_coder: delta`; set it to distance",
+    ),
+    (
+        "",
+        ("model.assigner={kind: center, size_limits: [64, 128]}",),
+        r"`assigner\.size_limits` has 2 entries but `pyramid\.levels` has 5 levels; give one limit",
+    ),
+    (
+        "",
+        ("model.assigner={kind: center, size_limits: [64, 32]}",),
+        r"model\.assigner: `size_limits` must rise, got \[64\.0, 32\.0\]",
+    ),
     ("", ("model.pyramid.levels=[4, 7]",), r"starts at 4 but `backbone_levels` at 3"),
     ("", ("data.dataset.kind=lvis",), r"data\.dataset\.train: is missing and has no default"),
     ("", ("data.group_thresholds=[100, 10]",), r"`group_thresholds` must rise, got \[100, 10\]"),

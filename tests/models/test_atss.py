@@ -1,12 +1,12 @@
 import pytest
 import torch
+from helpers.assignment import priors_of, random_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from dense_lt.models.assigners import atss
 from dense_lt.models.assigners.atss import AtssAssigner
-from dense_lt.models.priors import PriorGenerator
 from dense_lt.ops.matching import BACKGROUND
 
 
@@ -34,20 +34,6 @@ def brute_force(priors, boxes, top_k):
     return matches
 
 
-def priors_of(size, anchors_per_location=1):
-    generator = PriorGenerator((8, 16, 32), scales=(4.0, 6.0)[:anchors_per_location])
-    return generator.for_image_size(size, torch.device("cpu"))
-
-
-def random_boxes(seed, count, size):
-    generator = torch.Generator().manual_seed(seed)
-    height, width = size
-    centers = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
-    sides = 4 + torch.rand(count, 2, generator=generator) * min(size) * 0.7
-    boxes = torch.cat([centers - sides / 2, centers + sides / 2], dim=1)
-    return boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
-
-
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(0, 12),
@@ -56,7 +42,7 @@ def random_boxes(seed, count, size):
 )
 def test_assignment_equals_the_algorithm_object_by_object(seed, count, top_k, anchors):
     size = (96, 128)
-    priors, boxes = priors_of(size, anchors), random_boxes(seed, count, size)
+    priors, boxes = priors_of(size, scales=(4.0, 6.0)[:anchors]), random_boxes(seed, count, size)
     assert AtssAssigner(top_k)(priors, boxes).tolist() == brute_force(priors, boxes, top_k)
 
 

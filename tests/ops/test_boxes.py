@@ -1,7 +1,7 @@
 import torch
 from torchvision.ops import box_iou
 
-from dense_lt.ops.boxes import centers, paired_iou, rescale_boxes
+from dense_lt.ops.boxes import centerness, centers, paired_iou, rescale_boxes
 
 
 def test_paired_iou_by_hand():
@@ -28,3 +28,14 @@ def test_centers_and_rescaling_by_hand():
     box = torch.tensor([[0.0, 10.0, 20.0, 30.0]])
     assert centers(box).tolist() == [[10.0, 20.0]]
     assert rescale_boxes(box, (40, 40), (80, 20)).tolist() == [[0.0, 20.0, 10.0, 60.0]]
+
+
+def test_centerness_by_hand():
+    """Box 8x4; sides (4, 4) and (2, 2): 1; (2, 6) and (1, 3): sqrt(1/3 * 1/3); a side; outside."""
+    box = torch.tensor([10.0, 20.0, 18.0, 24.0])
+    points = torch.tensor([[14.0, 22.0], [12.0, 21.0], [10.0, 22.0], [9.0, 22.0], [0.0, 0.0]])
+    torch.testing.assert_close(centerness(points, box), torch.tensor([1, 1 / 3, 0.0, 0.0, 0.0]))
+
+
+def test_centerness_in_a_box_without_area_is_no_nan():
+    assert centerness(torch.tensor([3.0, 3.0]), torch.tensor([3.0, 3.0, 3.0, 3.0])).item() == 0
