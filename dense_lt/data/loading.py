@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +15,7 @@ from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.images import BadImageError
 from dense_lt.data.sampling import Draw
 from dense_lt.structures import Batch, Sample, Target
+from dense_lt.utils.children import heed_only_parent
 from dense_lt.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -155,4 +155,4 @@ def _identity(fetched: Any) -> Any:
 def _start_worker(_number: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    heed_only_parent()  # Ctrl-C is the main process's to answer

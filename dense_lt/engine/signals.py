@@ -16,8 +16,7 @@ _WATCHED = (signal.SIGINT, signal.SIGTERM)
 class StopSignal:
     """While entered, the first SIGINT or SIGTERM is noted instead of killing the process.
 
-    A second one kills as usual. Loader workers that are forked inside inherit the handler, so that
-    a Ctrl+C, which reaches them too, does not take them away before the step is done.
+    A second one kills as usual.
     """
 
     received: signal.Signals | None = None
