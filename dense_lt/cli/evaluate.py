@@ -62,6 +62,11 @@ def _configure_runs(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(overrides=[])
     parser.add_argument("--checkpoint", type=Path, help="instead of the latest of the run")
     parser.add_argument("--out", type=Path, help="instead of RUN/evaluation; for a single run")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what an interrupted evaluation of the same weights has predicted",
+    )
 
 
 def _configure_score(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +216,13 @@ def _evaluate_runs(arguments: argparse.Namespace) -> int:
     results, paths = [], []
     for folder in folders:
         out = arguments.out or folder / "evaluation"
-        results += evaluate_run(folder, out, overrides, checkpoint=arguments.checkpoint)
+        results += evaluate_run(
+            folder,
+            out,
+            overrides,
+            checkpoint=arguments.checkpoint,
+            resume=arguments.resume,
+        )
         paths.append(out / "results.json")
     if distributed.is_main():
         _report(results, paths)

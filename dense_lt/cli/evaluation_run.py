@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from dense_lt.config.load import load_config
 from dense_lt.data.build import annotation_files, build_datasets, build_val_loader
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
-from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint, restore_model
+from dense_lt.engine.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, restore_model
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.evaluation.build import build_evaluator
 from dense_lt.evaluation.evaluator import RunFacts
@@ -26,7 +27,12 @@ from dense_lt.utils.errors import DataError
 
 
 def evaluate_run(
-    folder: Path, out: Path, overrides: Sequence[str], *, checkpoint: Path | None = None
+    folder: Path,
+    out: Path,
+    overrides: Sequence[str],
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> list[EvaluationResult]:
     """Predict and score; under torchrun every process predicts its share of the images.
 
@@ -35,6 +41,7 @@ def evaluate_run(
         out: gets predictions.json, results.json and per_class.csv.
         overrides: ``section.key=value``, over the configuration of the run.
         checkpoint: instead of the latest.
+        resume: go on where an evaluation into `out` was interrupted.
 
     Raises:
         ConfigError, DataError: the folder is no run, or something it needs is gone.
@@ -50,13 +57,13 @@ def evaluate_run(
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
     with distributed.process_group(device):
-        return _evaluate(config, device, run, out, checkpoint)
+        stored = load_checkpoint(checkpoint or latest_checkpoint(run.path))
+        return _evaluate(config, device, stored, out, resume=resume)
 
 
 def _evaluate(
-    config: ExperimentConfig, device: torch.device, run: RunFolder, out: Path, path: Path | None
+    config: ExperimentConfig, device: torch.device, stored: Checkpoint, out: Path, *, resume: bool
 ) -> list[EvaluationResult]:
-    stored = load_checkpoint(path or latest_checkpoint(run.path))
     categories = CategoryTable.from_json(stored.categories)
     data = build_datasets(config.data, seed=config.seed, categories=categories, splits=("val",))
     assert data.val is not None, "it was asked for"
@@ -65,7 +72,7 @@ def _evaluate(
     model = config.model.model_copy(update={"backbone": backbone})
     detector = to_device(build_detector(model, len(categories)), config, device)
     restore_model(detector, stored)
-    evaluate = prepare_evaluation(config, data.val, categories, device)
+    evaluate = prepare_evaluation(config, data.val, categories, device, resume=resume)
     return evaluate(detector, stored.step, out)
 
 
@@ -74,10 +81,13 @@ def prepare_evaluation(
     val: DetectionDataset,
     categories: CategoryTable,
     device: torch.device,
+    *,
+    resume: bool = False,
 ) -> Callable[[Detector, int, Path | None], list[EvaluationResult]]:
     """Read the ground truth; what comes back evaluates (detector, its step, folder or None).
 
-    Under torchrun every process must call it, and predicts its share of the images.
+    Under torchrun every process must call it, and predicts its share of the images. With `resume`
+    it keeps what was predicted into the folder before.
     """
     evaluator = build_evaluator(
         config.evaluation,
@@ -87,7 +97,8 @@ def prepare_evaluation(
         device=device,
         precision=config.train.precision,
     )
-    loader = build_val_loader(
+    build_loader = partial(
+        build_val_loader,
         val,
         config.data,
         batch_size=config.evaluation.batch_size,
@@ -95,9 +106,13 @@ def prepare_evaluation(
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
+    loader = build_loader()
 
     def evaluate(detector: Detector, step: int, folder: Path | None) -> list[EvaluationResult]:
         facts = RunFacts(config.name, step, config.model_dump(mode="json"))
-        return evaluator(detector, loader, facts, folder)
+        if folder is None or not resume:
+            return evaluator(detector, loader, facts, folder)
+        done = evaluator.predicted_before(folder, facts)
+        return evaluator(detector, build_loader(done=done), facts, folder, resume=True)
 
     return evaluate

@@ -133,6 +133,12 @@ class EvaluationConfig(Section):
     """Images per process and forward pass."""
 
     iou_types: tuple[Literal["bbox", "segm"], ...] = Field(default=("bbox",), min_length=1)
+    protocols: tuple[Literal["lvis", "fixed", "pool", "coco"], ...] = Field(
+        default=("lvis",), min_length=1
+    )
+    """Rules of scoring. fixed and pool take 10,000 detections of a class, however many in an image:
+    they need a large `model.inference.max_detections`."""
+
     max_detections: tuple[PositiveInt, ...] = Field(default=(300,), min_length=1)
     """Caps of detections per image; the first is the headline, the others are scored beside it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
@@ -145,14 +145,23 @@ def build_val_loader(
     *,
     batch_size: int,
     images: int | None = None,
+    done: Collection[int] = (),
     rank: int = 0,
     world_size: int = 1,
 ) -> BatchLoader:
     """Every image once over all processes, in the order of the file; the last batch may be small.
 
-    `images` stops after the first so many of the data set; None takes all.
+    Args:
+        dataset: validation split.
+        config: data section.
+        batch_size: images of one batch in this process.
+        images: stop after the first so many of the data set; None takes all.
+        done: ids of images that are left out, because they have been predicted before.
+        rank: number of this process.
+        world_size: number of processes.
     """
-    indices = range(rank, min(len(dataset), images or len(dataset)), world_size)
+    ids = dataset.table.image_ids[: images or len(dataset)]
+    indices = np.flatnonzero(~np.isin(ids, list(done)))[rank::world_size].tolist()
     batches = [
         [Draw(index, index) for index in indices[first : first + batch_size]]
         for first in range(0, len(indices), batch_size)

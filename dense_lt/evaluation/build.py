@@ -43,7 +43,13 @@ def build_evaluator(
     return DetectorEvaluator(
         ground_truth.with_training_counts(categories),
         [
-            ScoreSettings(iou_type=iou_type, caps=config.max_detections, resamples=config.resamples)
+            ScoreSettings(
+                protocol=protocol,
+                iou_type=iou_type,
+                caps=config.max_detections if protocol == "lvis" else (),
+                resamples=config.resamples,
+            )
+            for protocol in config.protocols
             for iou_type in config.iou_types
         ],
         categories=categories,

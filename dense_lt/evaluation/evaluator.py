@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,16 @@ from dense_lt.evaluation.predict import PredictionRun, predict, why_nothing
 from dense_lt.evaluation.prediction_files import write_predictions
 from dense_lt.evaluation.results import EvaluationResult, save_results
 from dense_lt.evaluation.score import ScoreSettings, score
+from dense_lt.evaluation.shards import predicted_images
 from dense_lt.models.detector import Detector
 from dense_lt.structures import Batch
 from dense_lt.utils import distributed
+from dense_lt.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+MADE_BY = "made_by.json"
+"""Beside the predictions: from which weights and settings they come."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,12 @@ class RunFacts:
     """Optimizer steps that the weights have seen."""
     config: dict[str, Any] | None = None
     """The resolved configuration."""
+
+    def made_by(self) -> dict[str, Any]:
+        """What decides the predictions: the weights and the settings of model and data."""
+        settings = self.config or {}
+        data = {k: v for k, v in settings.get("data", {}).items() if k != "workers"}
+        return {"name": self.name, "step": self.step, "model": settings.get("model"), "data": data}
 
 
 class DetectorEvaluator:
@@ -67,6 +79,8 @@ class DetectorEvaluator:
         loader: Iterable[Batch],
         facts: RunFacts | None = None,
         folder: Path | None = None,
+        *,
+        resume: bool = False,
     ) -> list[EvaluationResult]:
         """Predict on all processes, score on the main one; every process gets the results.
 
@@ -74,14 +88,24 @@ class DetectorEvaluator:
             detector: on the device; left in evaluation mode.
             loader: every image once over all processes.
             facts: of the run.
-            folder: gets predictions.json, results.json and per_class.csv; None writes nothing.
+            folder: gets predictions, as columns and as JSON, results.json and per_class.csv; None
+                writes nothing.
+            resume: keep predictions that are in `folder` already; `loader` brings the others.
         """
+        facts = facts or RunFacts()
+        columns = None if folder is None else folder / "predictions"
+        if columns is not None and not resume:
+            if distributed.is_main():
+                _start(columns, facts)
+            distributed.barrier()
         predicted = predict(
             detector,
             loader,
             categories=self.categories,
             device=self.device,
             precision=self.precision,
+            folder=columns,
+            keep_per_category=self._keep_per_category(),
         )
         results: list[EvaluationResult] = []
         if distributed.is_main():
@@ -89,7 +113,7 @@ class DetectorEvaluator:
             if not len(predicted.predictions):
                 notes = [why_nothing(detector, loader, self.device)]
             results = [
-                self._score(predicted, settings, facts or RunFacts(), notes)
+                self._score(predicted, settings, facts, notes)
                 for settings in self._settings(folder)
             ]
             for note in dict.fromkeys(note for result in results for note in result.notes):
@@ -99,6 +123,26 @@ class DetectorEvaluator:
                 write_predictions(predicted.predictions, folder / "predictions.json")
                 save_results(results, folder)
         return distributed.broadcast_object(results)
+
+    def predicted_before(self, folder: Path, facts: RunFacts) -> list[int]:
+        """Ids of the images that an interrupted evaluation into `folder` has predicted.
+
+        Raises:
+            ConfigError: other weights or other settings made these predictions.
+        """
+        outcome: list[int] | str = ""
+        if distributed.is_main():
+            outcome = _look(folder / "predictions", facts)
+        outcome = distributed.broadcast_object(outcome)
+        if isinstance(outcome, str):
+            raise ConfigError(outcome)
+        return outcome
+
+    def _keep_per_category(self) -> int | None:
+        """How many detections of a category the protocols can use, if all of them have a limit."""
+        if any(own.rules.cap_unit != "category" for own in self.settings):
+            return None
+        return max(cap for own in self.settings for cap in own.all_caps)
 
     def _settings(self, folder: Path | None) -> list[ScoreSettings]:
         """Numbers on the way need no intervals; those that are kept do."""
@@ -120,3 +164,25 @@ class DetectorEvaluator:
             seconds_per_image=predicted.seconds_per_image,
             notes=(*result.notes, *notes),
         )
+
+
+def _start(folder: Path, facts: RunFacts) -> None:
+    """Clear the folder of predictions and note who makes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("part_*.npz"):
+        path.unlink()
+    text = json.dumps(facts.made_by(), indent=1)
+    (folder / MADE_BY).write_text(text + "\n", encoding="utf-8")
+
+
+def _look(folder: Path, facts: RunFacts) -> list[int] | str:
+    """Images that were predicted before, or why they are of no use."""
+    made_by = folder / MADE_BY
+    if not made_by.is_file():
+        _start(folder, facts)
+    if json.loads(made_by.read_text(encoding="utf-8")) == facts.made_by():
+        return predicted_images(folder).tolist()
+    return (
+        f"{folder}: --resume: these predictions were made with other weights or settings; leave "
+        "--resume out to predict anew, or give another --out"
+    )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,12 +16,16 @@ from tqdm import tqdm
 
 from dense_lt.data.categories import CategoryTable
 from dense_lt.evaluation.predictions import Predictions
+from dense_lt.evaluation.shards import BestPerCategory, ShardWriter, read_columns
 from dense_lt.models.detector import Detector
 from dense_lt.models.one_stage import OneStageDetector
 from dense_lt.structures import Batch, Detections, ImageInfo
 from dense_lt.utils import distributed
 
 logger = logging.getLogger(__name__)
+
+SOURCE = "the detector"
+"""Where predictions come from that were not read from a file."""
 
 GRID = 128
 """Corners are rounded to 1/128 pixel, which float32 and short decimals hold exactly.
@@ -34,7 +39,6 @@ class PredictionRun:
     """Predictions and what they cost."""
 
     predictions: Predictions
-    images: int
     seconds_per_image: float
     """Of one process, waiting for data included."""
 
@@ -47,8 +51,10 @@ def predict(
     categories: CategoryTable,
     device: torch.device,
     precision: str = "fp32",
+    folder: Path | None = None,
+    keep_per_category: int | None = None,
 ) -> PredictionRun:
-    """Detections of all images of `loader`, on every process.
+    """Detections of all images of `loader`.
 
     Args:
         detector: on `device`; left in evaluation mode.
@@ -56,22 +62,45 @@ def predict(
         categories: labels -> ids of the data set.
         device: where to compute.
         precision: "fp32", or "bf16" for autocast.
+        folder: every process writes what it predicts there, piece by piece, and only the main one
+            reads it all at the end; None keeps it in memory and hands it from process to process.
+        keep_per_category: leave out what so many better ones of its category beat, for AP-fixed.
     """
     detector.eval()
-    parts: list[Predictions] = []
+    sink = _Memory() if folder is None else ShardWriter(folder, rank=distributed.rank())
+    best = None if keep_per_category is None else BestPerCategory(keep_per_category)
     images, start = 0, time.perf_counter()
     bar = tqdm(loader, desc="predict", unit="batch", disable=not distributed.is_main())
     for batch in bar:
         with _autocast(device, precision):
             detections = detector(batch.images.to(device))
-        parts.append(to_predictions(detections, batch.infos, categories))
+        found = to_predictions(detections, batch.infos, categories)
+        found = found if best is None else best.filter(found)
+        sink.add(found, [info.image_id for info in batch.infos])
         images += len(batch.infos)
     seconds = time.perf_counter() - start
-    own = Predictions.join(parts, "the detector")
-    gathered = distributed.gather_objects((own, images))
-    predictions = Predictions.join([part for part, _ in gathered], "the detector")
-    total = sum(count for _, count in gathered)
-    return PredictionRun(predictions, total, seconds / max(images, 1))
+    return PredictionRun(_collect(sink, folder), seconds / max(images, 1))
+
+
+class _Memory:
+    """Keeps detections; the other kind of sink is a ShardWriter."""
+
+    def __init__(self) -> None:
+        self.parts: list[Predictions] = []
+
+    def add(self, predictions: Predictions, _image_ids: Sequence[int]) -> None:
+        self.parts.append(predictions)
+
+
+def _collect(sink: _Memory | ShardWriter, folder: Path | None) -> Predictions:
+    """Everything that all processes found; with a folder only the main process gets it."""
+    if isinstance(sink, _Memory):
+        own = Predictions.join(sink.parts, SOURCE)
+        return Predictions.join(distributed.gather_objects(own), SOURCE)
+    assert folder is not None, "a ShardWriter has one"
+    sink.flush()
+    distributed.barrier()
+    return read_columns(folder) if distributed.is_main() else Predictions.empty(SOURCE)
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -92,7 +121,7 @@ def to_predictions(
         for found, info in zip(detections, infos, strict=True)
     ]
     return Predictions(
-        source="the detector",
+        source=SOURCE,
         image_ids=np.repeat([info.image_id for info in infos], counts).astype(np.int64),
         category_ids=ids[labels].astype(np.int64),
         scores=torch.cat([found.scores for found in detections]).float().cpu().numpy(),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dense_lt.evaluation.json_files import PIECE, read_records
 from dense_lt.evaluation.masks import PackedMasks, box_as_polygon, encode_segmentation
 from dense_lt.evaluation.predictions import Predictions
+from dense_lt.evaluation.shards import read_columns
 from dense_lt.utils.errors import DataError
 
 Record = dict[str, Any]
@@ -27,10 +28,10 @@ BLOCK = 10_000
 def read_predictions(
     path: Path, *, masks: bool = False, sizes: Sizes | None = None, piece: int = PIECE
 ) -> Predictions:
-    """Read a result file.
+    """Read a JSON result file, or an npz file or a folder of them (see `shards.py`).
 
     Args:
-        path: of the file.
+        path: of the file or folder.
         masks: read the masks too. They are read in any case if the entries have no boxes. An entry
             with a box but without a mask gets the rectangle, as in the official packages.
         sizes: of the images, for polygons and rectangles.
@@ -39,6 +40,8 @@ def read_predictions(
     Raises:
         DataError: the file cannot be read, or an entry is broken; the message gives its index.
     """
+    if path.is_dir() or path.suffix == ".npz":
+        return read_columns(path)
     parts: list[Predictions] = []
     first = 0
     for records in read_records(path, piece):

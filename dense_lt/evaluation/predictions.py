@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,16 @@ class Predictions:
             PackedMasks.join(packed) if packed else None,
         )
 
-    def without_boxes(self) -> Predictions:
-        """The masks alone: sizes are then those of the masks (detectron2's way)."""
-        return replace(self, boxes=None)
+    def select(self, indices: NDArray[np.integer]) -> Predictions:
+        """The detections at `indices`."""
+        return Predictions(
+            self.source,
+            self.image_ids[indices],
+            self.category_ids[indices],
+            self.scores[indices],
+            None if self.boxes is None else self.boxes[indices],
+            None if self.masks is None else self.masks.select(indices),
+        )
 
     def check(self, first: int = 0) -> None:
         """Refuse values that no detector means; messages count entries from `first`.

@@ -14,6 +14,7 @@ from dense_lt.evaluation.prediction_files import read_predictions
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.evaluation.score import Backend, ScoreSettings, score, summarise
+from dense_lt.utils.errors import DataError
 
 
 def score_files(
@@ -62,4 +63,7 @@ def read_inputs(
     truth = read_ground_truth(ground_truth, masks=masks)
     sizes = [(height, width) for height, width in truth.image_sizes.tolist()]
     by_id = dict(zip(truth.image_ids.tolist(), sizes, strict=True))
-    return truth, read_predictions(predictions, masks=masks, sizes=by_id)
+    found = read_predictions(predictions, masks=masks, sizes=by_id)
+    if masks and len(found) and found.masks is None:
+        raise DataError(f"{predictions}: holds no masks, which --iou-type segm needs")
+    return truth, found

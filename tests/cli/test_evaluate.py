@@ -13,7 +13,7 @@ from dense_lt.data.build import build_datasets
 from dense_lt.engine.checkpoint import Checkpoint, save_checkpoint
 from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.models.build import build_detector
-from dense_lt.utils.errors import DataError
+from dense_lt.utils.errors import ConfigError, DataError
 
 CONFIG = """
 name: tiny
@@ -170,6 +170,21 @@ def test_a_detector_without_detections_says_its_best_score(run_folder, tmp_path)
     assert result.counts["detections"] == 0
     (note,) = [note for note in result.notes if "the best score in the first" in note]
     assert "model.inference.score_threshold is 0.99" in note
+
+
+def test_an_interrupted_evaluation_goes_on(run_folder, tmp_path):
+    whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
+    (expected,) = evaluate_run(run_folder, whole, ["device=cpu"])
+    evaluate_run(run_folder, interrupted, ["device=cpu", "evaluation.images=13"])
+    (result,) = evaluate_run(run_folder, interrupted, ["device=cpu"], resume=True)
+    assert result.metrics == expected.metrics
+    assert len(list((interrupted / "predictions").glob("part_*.npz"))) == 2
+
+
+def test_an_evaluation_of_other_settings_is_not_continued(run_folder, tmp_path):
+    evaluate_run(run_folder, tmp_path, ["device=cpu"])
+    with pytest.raises(ConfigError, match="other weights or settings"):
+        evaluate_run(run_folder, tmp_path, ["model.inference.nms_iou=0.1"], resume=True)
 
 
 def test_what_is_no_run_folder_says_what_to_give(tmp_path):

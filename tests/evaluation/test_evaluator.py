@@ -1,0 +1,77 @@
+import json
+
+import pytest
+from helpers.oracle_detector import (
+    CATEGORIES,
+    BlindDetector,
+    OracleDetector,
+    document,
+    evaluate,
+    evaluator,
+    loader,
+)
+from helpers.processes import run_in_processes
+
+from dense_lt.evaluation.evaluator import RunFacts
+from dense_lt.evaluation.results import EvaluationResult
+from dense_lt.evaluation.score import ScoreSettings
+from dense_lt.evaluation.score_files import score_files
+from dense_lt.utils.errors import ConfigError
+
+FACTS = RunFacts("oracle", 7, {"model": {"kind": "oracle"}, "data": {"workers": 2}})
+
+
+def test_a_detector_is_evaluated_and_the_files_say_the_same(tmp_path):
+    (result,) = evaluator()(OracleDetector(), list(loader()), FACTS, tmp_path)
+    assert result.metrics["AP"] == pytest.approx(1)
+    assert result.metrics["APr"] is None
+    assert result.metrics["APf"] == pytest.approx(1)
+    assert (result.run, result.step, result.config) == ("oracle", 7, FACTS.config)
+    assert json.loads((tmp_path / "results.json").read_text())["metrics"] == result.metrics
+    truth = tmp_path / "gt.json"
+    truth.write_text(json.dumps(document()), encoding="utf-8")
+    for name in ("predictions.json", "predictions"):
+        again = score_files(truth, tmp_path / name, ScoreSettings(), training=CATEGORIES)
+        assert again.metrics == result.metrics
+        assert again.per_class == result.per_class
+
+
+def test_numbers_on_the_way_write_nothing_and_have_no_intervals(tmp_path):
+    (result,) = evaluator()(OracleDetector(), list(loader()), FACTS)
+    assert result.intervals is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_that_finds_nothing_gets_zeros_and_a_note():
+    (result,) = evaluator()(BlindDetector(), list(loader()))
+    assert result.metrics["AP"] == 0
+    assert any("there are no detections at all" in note for note in result.notes)
+
+
+def test_a_new_evaluation_replaces_the_predictions_of_the_last(tmp_path):
+    for _ in range(2):
+        evaluator()(OracleDetector(), list(loader()), FACTS, tmp_path)
+    assert len(list((tmp_path / "predictions").glob("*.npz"))) == 1
+
+
+def test_only_the_same_weights_and_settings_are_continued(tmp_path):
+    ours = evaluator()
+    assert ours.predicted_before(tmp_path, FACTS) == []
+    ours(OracleDetector(), list(loader()), FACTS, tmp_path)
+    assert ours.predicted_before(tmp_path, FACTS) == [5, 6, 8]
+    assert ours.predicted_before(tmp_path, RunFacts("oracle", 7, FACTS.config)) == [5, 6, 8]
+    with pytest.raises(ConfigError, match="other weights or settings"):
+        ours.predicted_before(tmp_path, RunFacts("oracle", 8, FACTS.config))
+
+
+def test_ap_fixed_is_evaluated_without_a_cap_per_image(tmp_path):
+    (result,) = evaluator("fixed")(OracleDetector(), list(loader()), FACTS, tmp_path)
+    assert result.max_detections == 10_000
+    assert EvaluationResult.load(tmp_path / "results.json").protocol == "fixed"
+
+
+def test_two_processes_share_the_images_and_get_the_same_numbers(tmp_path):
+    expected = evaluate(str(tmp_path / "alone"))
+    first, second = run_in_processes(evaluate, 2, str(tmp_path / "together"))
+    assert first == second == expected
+    assert len(list((tmp_path / "together" / "predictions").glob("*.npz"))) == 2
