@@ -45,33 +45,39 @@ class Case:
         )
 
 
-def eager_formula(case: Case) -> Call:
+def eager_loss(case: Case) -> tuple[Tensor, list[Tensor]]:
     """EFL as its paper writes it, plain PyTorch: dense one-hot targets, sigmoid, power, logarithm.
 
     Ignored rows are selected away, bfloat16 logits are raised to float32 first, and a hook on the
     logits adds up the absolute gradient of positive and of negative entries, as the published
-    systems do.
+    systems do. Returns the loss () and a list that the backward pass fills with the sums (C,).
     """
     gamma, positive_weight, negative_weight = case.modulation
+    logits = case.logits.float()
+    kept = case.labels != IGNORE
+    own, labels = logits[kept], case.labels[kept]
+    num_classes = own.shape[1]
+    hot = functional.one_hot(labels.where(labels >= 0, num_classes), num_classes + 1)
+    target = hot[:, :num_classes].to(own.dtype)
+    p = own.sigmoid()
+    p_t = p * target + (1 - p) * (1 - target)
+    weight = positive_weight * target + negative_weight * (1 - target)
+    loss = (weight * (1 - p_t) ** gamma * -p_t.log()).sum() / case.normalizer
+    sums: list[Tensor] = []
+
+    def collect(gradient: Tensor) -> None:
+        size = gradient.abs()
+        sums.extend([(size * target).sum(0), (size * (1 - target)).sum(0)])
+
+    own.register_hook(collect)
+    return loss, sums
+
+
+def eager_formula(case: Case) -> Call:
+    """`eager_loss` and its backward pass."""
 
     def run() -> object:
-        logits = case.logits.float()
-        kept = case.labels != IGNORE
-        own, labels = logits[kept], case.labels[kept]
-        num_classes = own.shape[1]
-        hot = functional.one_hot(labels.where(labels >= 0, num_classes), num_classes + 1)
-        target = hot[:, :num_classes].to(own.dtype)
-        p = own.sigmoid()
-        p_t = p * target + (1 - p) * (1 - target)
-        weight = positive_weight * target + negative_weight * (1 - target)
-        loss = (weight * (1 - p_t) ** gamma * -p_t.log()).sum() / case.normalizer
-        sums: list[Tensor] = []
-
-        def collect(gradient: Tensor) -> None:
-            size = gradient.abs()
-            sums.extend([(size * target).sum(0), (size * (1 - target)).sum(0)])
-
-        own.register_hook(collect)
+        loss, sums = eager_loss(case)
         (gradient,) = torch.autograd.grad(loss, case.logits)
         return loss, gradient, sums
 
