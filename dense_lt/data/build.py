@@ -11,16 +11,13 @@ import numpy as np
 
 from dense_lt.config.data import (
     DataConfig,
-    DrawnConfig,
-    JsonDatasetConfig,
     RandomSamplerConfig,
     RepeatFactorSamplerConfig,
-    SplitConfig,
     TransformsConfig,
 )
+from dense_lt.data.build_files import check_paths, find_files
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
-from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
 from dense_lt.data.loading import BatchLoader
 from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder, repeat_factors
 from dense_lt.data.store import cache_folder, read_once
@@ -42,18 +39,15 @@ class DataSplits(NamedTuple):
     categories: CategoryTable
 
 
-class _Split(NamedTuple):
-    annotations: Path
-    image_folders: tuple[Path, ...]
-
-
 def annotation_files(config: DataConfig) -> dict[str, Path]:
     """Annotation file of "train" and "val"; the drawn set is drawn if it is missing.
+
+    In a run of several processes every one of them must ask.
 
     Raises:
         DataError: the folder of the drawn set holds something else.
     """
-    return {name: split.annotations for name, split in _splits(config).items()}
+    return {name: split.annotations for name, split in find_files(config.dataset).items()}
 
 
 def build_datasets(
@@ -65,6 +59,8 @@ def build_datasets(
     masks: bool = False,
 ) -> DataSplits:
     """Read annotations, find images, and put the splits together.
+
+    In a run of several processes every one of them must ask: the main one draws and reads first.
 
     Args:
         config: data section.
@@ -83,10 +79,10 @@ def build_datasets(
         "train": _build_transform(config.train_transforms),
         "val": _build_transform(config.val_transforms),
     }
-    files = _splits(config)
+    files = find_files(config.dataset)
     read = [name for name in files if name in splits or (name == "train" and categories is None)]
     for name in read:
-        _check_paths(files[name], images=name in splits)
+        check_paths(files[name], images=name in splits)
     built: dict[str, DetectionDataset] = {}
     for name in read:
         table, categories = _read(
@@ -220,43 +216,6 @@ def build_order(
         portrait=portrait,
         group=batch_size,
     )
-
-
-def _splits(config: DataConfig) -> dict[str, _Split]:
-    match config.dataset:
-        case DrawnConfig() as drawn:
-            folder = _draw_once(drawn)
-            return {
-                name: _Split(path, (folder,)) for name, path in annotation_paths(folder).items()
-            }
-        case JsonDatasetConfig(root=root, train=train, val=val):
-            return {"train": _resolve(root, train), "val": _resolve(root, val)}
-        case _:
-            assert_never(config.dataset)
-
-
-def _resolve(root: Path, split: SplitConfig) -> _Split:
-    return _Split(root / split.annotations, tuple(root / folder for folder in split.images))
-
-
-def _check_paths(split: _Split, *, images: bool) -> None:
-    """Find a mistyped path before minutes are spent on reading the other files."""
-    if not split.annotations.is_file():
-        raise DataError(f"{split.annotations}: there is no such annotation file; check the path")
-    for folder in split.image_folders if images else ():
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder}: there is no such folder of images; correct the `images` of the split "
-                f"with {split.annotations}"
-            )
-
-
-def _draw_once(config: DrawnConfig) -> Path:
-    """Let one process draw while the others wait; then each looks for itself."""
-    if is_main():
-        ensure_drawn(config)
-    barrier()
-    return ensure_drawn(config)
 
 
 def _read(

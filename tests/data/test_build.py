@@ -189,20 +189,12 @@ def test_missing_images_can_be_skipped(tmp_path, caplog):
     assert [info.image_id for batch in evaluated for info in batch.infos] == [11, 8]
 
 
-@pytest.mark.parametrize(
-    ("split", "change", "told"),
-    [
-        ("val", {"annotations": "none.json"}, "none.json: there is no such annotation file"),
-        ("val", {"images": ["images", "none"]}, r"none: there is no such folder.*val\.json"),
-    ],
-)
-def test_a_mistyped_path_is_told_before_any_file_is_read(tmp_path, split, change, told):
+def test_a_mistyped_path_is_told_before_any_file_is_read(tmp_path):
     config = _files(tmp_path)
     (tmp_path / "train.json").write_text("not JSON, but nobody looks")
-    section = config.model_dump()
-    section["dataset"][split].update(change)
-    with pytest.raises(DataError, match=told):
-        build_datasets(DataConfig.model_validate(section), seed=0)
+    (tmp_path / "val.json").unlink()
+    with pytest.raises(DataError, match=r"val\.json: there is no such annotation file"):
+        build_datasets(config, seed=0)
 
 
 def test_an_unknown_transform_is_told_before_any_file_is_read(tmp_path):
