@@ -11,13 +11,17 @@ import numpy as np
 
 from dense_lt.config.data import (
     DataConfig,
+    DrawnConfig,
+    JsonDatasetConfig,
     RandomSamplerConfig,
     RepeatFactorSamplerConfig,
+    SplitConfig,
     TransformsConfig,
 )
-from dense_lt.data.build_files import check_paths, find_files
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
+from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
+from dense_lt.data.files import SplitFiles, check_paths
 from dense_lt.data.loading import BatchLoader
 from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder, repeat_factors
 from dense_lt.data.store import cache_folder, read_once
@@ -47,7 +51,7 @@ def annotation_files(config: DataConfig) -> dict[str, Path]:
     Raises:
         DataError: the folder of the drawn set holds something else.
     """
-    return {name: split.annotations for name, split in find_files(config.dataset).items()}
+    return {name: split.annotations for name, split in _find_files(config).items()}
 
 
 def build_datasets(
@@ -79,7 +83,7 @@ def build_datasets(
         "train": _build_transform(config.train_transforms),
         "val": _build_transform(config.val_transforms),
     }
-    files = find_files(config.dataset)
+    files = _find_files(config)
     read = [name for name in files if name in splits or (name == "train" and categories is None)]
     for name in read:
         check_paths(files[name], images=name in splits)
@@ -216,6 +220,32 @@ def build_order(
         portrait=portrait,
         group=batch_size,
     )
+
+
+def _find_files(config: DataConfig) -> dict[str, SplitFiles]:
+    match config.dataset:
+        case DrawnConfig() as drawn:
+            folder = _draw_once(drawn)
+            paths = annotation_paths(folder)
+            return {name: SplitFiles(path, (folder,)) for name, path in paths.items()}
+        case JsonDatasetConfig(root=root, train=train, val=val):
+            return {"train": _resolve(root, train), "val": _resolve(root, val)}
+        case _:
+            assert_never(config.dataset)
+
+
+def _resolve(root: Path, split: SplitConfig) -> SplitFiles:
+    return SplitFiles(root / split.annotations, tuple(root / folder for folder in split.images))
+
+
+def _draw_once(config: DrawnConfig) -> Path:
+    """Let one process draw while the others wait; then each looks for itself."""
+    try:
+        if is_main():
+            ensure_drawn(config)
+    finally:
+        barrier()
+    return ensure_drawn(config)
 
 
 def _read(

@@ -66,6 +66,14 @@ def test_the_drawn_set_is_drawn_when_first_asked_for(drawn):
     assert categories.image_counts == (20, 12, 8, 4, 2, 1, 1)
 
 
+def test_paths_are_relative_to_the_root_unless_they_are_absolute():
+    split = {"annotations": "a.json", "images": ["one"]}
+    section = {"kind": "lvis", "root": "data", "train": split}
+    section["val"] = {**split, "annotations": "/b.json"}
+    config = DataConfig(dataset=JsonDatasetConfig.model_validate(section))
+    assert annotation_files(config) == {"train": Path("data/a.json"), "val": Path("/b.json")}
+
+
 def test_a_batch_has_the_size_asked_for_and_is_padded(drawn):
     train, _, _ = build_datasets(drawn, seed=0, splits=("train",))
     assert train is not None
