@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dense_lt.balance.modulation import Modulator, with_unmodulated_column
 from dense_lt.balance.statistics import GradientStatistics
@@ -133,24 +135,9 @@ class SigmoidLoss(nn.Module):
             overwrite_logits: the gradient may take the logits' memory; see
                 `modulated_sigmoid_loss`.
         """
-        scale = self.weight / normalizer
-        modulation = self.modulation()
-        groups = None
-        if class_mask is not None:
-            modulation = self._masked(modulation, class_mask)
-            groups = [_image_of_row(own, len(class_mask)) for own in as_tuple(labels)]
-        sums = modulated_sigmoid_loss(
-            logits,
-            self._targets(labels),
-            **modulation._asdict(),
-            scale=scale,
-            quality=self._quality(quality),
-            groups=groups,
-            overwrite_logits=overwrite_logits,
-            backend=self.backend,
-        )
-        if sums.loss.requires_grad:
-            self._note(sums, scale)
+        call = self._call(labels, normalizer, quality, class_mask)
+        sums = modulated_sigmoid_loss(logits, overwrite_logits=overwrite_logits, **call)
+        self._note(sums, call["scale"])
         return sums.loss
 
     def fused(
@@ -169,25 +156,9 @@ class SigmoidLoss(nn.Module):
             ValueError: a classifier that is not a plain 1x1 or 3x3 convolution.
         """
         _require_plain(classifier)
-        scale = self.weight / normalizer
-        modulation = self.modulation()
-        groups = None
-        if class_mask is not None:
-            modulation = self._masked(modulation, class_mask)
-            groups = [_image_of_row(own, len(class_mask)) for own in labels]
-        sums = fused_head_loss(
-            features,
-            classifier.weight,
-            classifier.bias,
-            self._targets(labels),
-            **modulation._asdict(),
-            scale=scale,
-            quality=self._quality(quality),
-            groups=groups,
-            backend=self.backend,
-        )
-        if sums.loss.requires_grad:
-            self._note(sums, scale)
+        call = self._call(labels, normalizer, quality, class_mask)
+        sums = fused_head_loss(features, classifier.weight, classifier.bias, **call)
+        self._note(sums, call["scale"])
         return sums.loss
 
     def modulation(self) -> Modulation:
@@ -214,23 +185,47 @@ class SigmoidLoss(nn.Module):
             if len(labels)
         }
 
-    def _targets(self, labels: Matrices) -> tuple[Tensor, ...]:
-        """Background is the class of the objectness logit, where there is one."""
-        if not self.objectness:
-            return as_tuple(labels)
-        return tuple(torch.where(t == BACKGROUND, self.num_classes, t) for t in as_tuple(labels))
+    def initial_bias(self, prior_probability: float) -> Tensor:
+        """(K,) bias of a classifier that scores every class with `prior_probability`.
 
-    def _quality(self, quality: Matrices | None) -> Matrices | None:
+        The objectness logit says "no object" with 1 - prior: among the rows of a dense detector
+        nearly all are background, and the published start, where it is as unlikely as a class,
+        would cost several units at each of them.
+        """
+        bias = torch.full((self.num_logits,), math.log(prior_probability / (1 - prior_probability)))
+        bias[self.num_classes :] *= -1
+        return bias
+
+    def _call(
+        self,
+        labels: Matrices,
+        normalizer: Tensor,
+        quality: Matrices | None,
+        class_mask: Tensor | None,
+    ) -> dict[str, Any]:
+        """The arguments that both ways to the loss have in common."""
         if self.needs_quality and quality is None:
             raise ValueError("this loss needs `quality`, the IoU of each positive's box")
-        return quality if self.needs_quality else None
-
-    def _masked(self, modulation: Modulation, class_mask: Tensor) -> Modulation:
-        if self.objectness:
-            class_mask = torch.cat([class_mask, class_mask.new_ones(len(class_mask), 1)], dim=1)
-        return modulation._replace(negative_weight=modulation.negative_weight * class_mask)
+        modulation, groups, targets = self.modulation(), None, as_tuple(labels)
+        if class_mask is not None:
+            groups = [_image_of_row(own, len(class_mask)) for own in targets]
+            allowed = functional.pad(class_mask, (0, int(self.objectness)), value=True)
+            weight = modulation.negative_weight * allowed
+            modulation = modulation._replace(negative_weight=weight)
+        if self.objectness:  # background is the class of the objectness logit
+            targets = [torch.where(t == BACKGROUND, self.num_classes, t) for t in targets]
+        return {
+            **modulation._asdict(),
+            "labels": targets,
+            "scale": self.weight / normalizer,
+            "quality": quality if self.needs_quality else None,
+            "groups": groups,
+            "backend": self.backend,
+        }
 
     def _note(self, sums: LossSums, scale: Tensor) -> None:
+        if not sums.loss.requires_grad:  # evaluation, or a frozen classifier
+            return
         classes = slice(self.num_classes)
         weight = scale if self.note_scaled else 1.0
         self.statistics.note(sums.positive[classes], sums.negative[classes], weight=weight)

@@ -1,6 +1,7 @@
 """The sigmoid family as the papers write it: one-hot targets and autograd."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,3 +83,21 @@ def by_autograd(
     (gradient,) = torch.autograd.grad(loss, logits)
     positive, negative = (gradient.abs() * hot).sum(0), (gradient.abs() * (1 - hot)).sum(0)
     return Expected(loss.detach() * scale, gradient * scale, positive, negative)
+
+
+LossAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class Replayed(torch.autograd.Function):
+    """The loss with a backward that may run often, which gradcheck needs."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, loss_and_gradient: LossAndGradient) -> Tensor:
+        with torch.enable_grad():
+            loss, gradient = loss_and_gradient(logits)
+        ctx.save_for_backward(gradient)
+        return loss.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0] * grad_output, None

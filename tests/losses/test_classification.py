@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers.dense_loss import by_autograd, draw_problem
+from helpers.dense_loss import Replayed, by_autograd, draw_problem
 from pydantic import TypeAdapter
 from torch.nn import functional
 
@@ -59,6 +59,20 @@ def test_every_kind_equals_its_formula_and_notes_its_gradient(kind):
         torch.testing.assert_close(noted[0], expected.positive[:7], rtol=1e-6, atol=1e-12)
         torch.testing.assert_close(noted[1], expected.negative[:7], rtol=1e-6, atol=1e-12)
         loss.statistics.commit()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradcheck(kind):
+    loss = build(kind, 4)
+    loss.statistics.note(torch.tensor([0.0, 1.0, 4.0, 9.0]), torch.tensor([1.0, 4.0, 5.0, 9.0]))
+    loss.statistics.commit()
+    problem = draw(loss, rows=12)
+
+    def loss_and_gradient(logits):
+        return call(loss, problem._replace(logits=logits.detach()), normalizer=2.0)
+
+    logits = problem.logits.clone().requires_grad_()
+    assert torch.autograd.gradcheck(Replayed.apply, (logits, loss_and_gradient))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,6 +155,13 @@ def test_scores_are_probabilities_in_float32():
     with_objectness = build("eql_v2", 7).scores(logits)
     p = logits.float().sigmoid()
     torch.testing.assert_close(with_objectness, p[..., :7] * (1 - p[..., 7:]))
+
+
+def test_the_initial_bias_scores_every_class_with_the_prior():
+    plain = build("focal", 3).initial_bias(0.01)
+    torch.testing.assert_close(plain.sigmoid(), torch.full((3,), 0.01))
+    with_objectness = build("eql_v2", 3).initial_bias(0.01)
+    torch.testing.assert_close(with_objectness.sigmoid(), torch.tensor([0.01, 0.01, 0.01, 0.99]))
 
 
 def test_quality_losses_ask_for_quality():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers.dense_loss import Problem, by_autograd, draw_problem
+from helpers.dense_loss import Problem, Replayed, by_autograd, draw_problem
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -223,19 +223,32 @@ def test_chunks_of_any_size_give_the_same_gradient(dtype):
             torch.testing.assert_close(one, two, rtol=1e-6, atol=0)
 
 
-class Replayed(torch.autograd.Function):
-    """The loss with a backward that may run often, which gradcheck needs."""
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("gamma", [0.0, 2.0, 10.0])
+def test_easy_negatives_keep_their_relative_precision(backend, gamma):
+    logits = torch.linspace(-20, 8, 1000)[:, None]
+    shape = Modulation(torch.tensor([gamma]), torch.ones(1), torch.ones(1))
+    problem = Problem(logits, torch.full((1000,), BACKGROUND), shape, torch.ones(1000))
+    double = problem._replace(logits=logits.double(), modulation=shape.to(torch.float64))
+    _, exact = run(double, backend="reference")
+    _, gradient = run(problem, backend=backend)
+    normal = exact > 1e-34
+    torch.testing.assert_close(gradient[normal].double(), exact[normal], rtol=2e-5, atol=0)
 
-    @staticmethod
-    def forward(ctx, logits, loss_and_gradient):
-        with torch.enable_grad():
-            sums, gradient = loss_and_gradient(logits)
-        ctx.save_for_backward(gradient)
-        return sums.loss.detach()
 
-    @staticmethod
-    def backward(ctx, grad_output):
-        return ctx.saved_tensors[0] * grad_output, None
+def test_one_thread_and_two_give_the_same():
+    problem = draw_problem(600, 200)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            sums, gradient = run(problem, backend="chunked")
+            results.append([*sums, gradient])
+    finally:
+        torch.set_num_threads(threads)
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -245,7 +258,8 @@ def test_gradcheck(backend, with_quality):
 
     def loss_and_gradient(logits):
         changed = problem._replace(logits=logits)
-        return run(changed, with_quality=with_quality, backend=backend)
+        sums, gradient = run(changed, with_quality=with_quality, backend=backend)
+        return sums.loss, gradient
 
     logits = problem.logits.clone().requires_grad_()
     assert torch.autograd.gradcheck(Replayed.apply, (logits, loss_and_gradient))
