@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dense_lt.evaluation.matching import Matches, ignored_objects
-from dense_lt.evaluation.ranking import NOT_EXHAUSTIVE, Objects, Ranking, run_starts, within_runs
+from dense_lt.evaluation.pairing import run_starts, within_runs
+from dense_lt.evaluation.ranking import NOT_EXHAUSTIVE, Objects, Ranking
 from dense_lt.evaluation.rules import IOU_THRESHOLDS, RECALL_POINTS, SIZE_RANGES
 
 EPSILON = np.spacing(1)

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dense_lt.evaluation.overlap import Pairs
-from dense_lt.evaluation.ranking import Objects, Ranking, run_starts, within_runs
+from dense_lt.evaluation.pairing import run_starts, within_runs
+from dense_lt.evaluation.ranking import Objects, Ranking
 from dense_lt.evaluation.rules import IOU_THRESHOLDS, SIZE_RANGES
 
 CHUNK = 1 << 15

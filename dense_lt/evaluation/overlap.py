@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dense_lt.evaluation.masks import PackedMasks, mask_areas, mask_tools
-from dense_lt.evaluation.ranking import HOLDS_OBJECTS, Objects, Ranking, run_starts
+from dense_lt.evaluation.pairing import pairs_by_key, run_starts
+from dense_lt.evaluation.ranking import HOLDS_OBJECTS, Objects, Ranking
 from dense_lt.evaluation.rules import IOU_THRESHOLDS
-
-CHUNK = 1 << 18
-"""Pairs whose IoU is taken at once; keeps memory flat whatever the number of detections."""
 
 
 @dataclass(frozen=True)
@@ -57,26 +55,12 @@ def overlapping_pairs(ranking: Ranking, objects: Objects, num_categories: int) -
 def _same_cell(
     ranking: Ranking, objects: Objects, num_categories: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Detections and objects of the same image and category, about CHUNK pairs at a time."""
-    object_keys = objects.image.astype(np.int64) * num_categories + objects.category
-    by_cell = np.argsort(object_keys, kind="stable")
-    starts = run_starts(object_keys[by_cell])
-    cell_keys = object_keys[by_cell][starts]
-    lengths = np.diff(np.append(starts, len(by_cell)))
+    """Detections and objects of the same image and category, piece by piece."""
     detections = np.flatnonzero(ranking.cells & HOLDS_OBJECTS)
-    keys = (
-        ranking.image[detections].astype(np.int64) * num_categories + ranking.category[detections]
-    )
-    cell = np.searchsorted(cell_keys, keys)  # present, says the table of cells
-    ends = np.cumsum(lengths[cell])
-    cuts = np.searchsorted(ends, np.arange(CHUNK, ends[-1], CHUNK)) if len(ends) else []
-    for piece in np.split(np.arange(len(detections)), cuts):
-        count = lengths[cell[piece]]
-        nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        yield (
-            np.repeat(detections[piece], count),
-            by_cell[np.repeat(starts[cell[piece]], count) + nth],
-        )
+    image, category = ranking.image[detections].astype(np.int64), ranking.category[detections]
+    object_keys = objects.image.astype(np.int64) * num_categories + objects.category
+    for detection, target in pairs_by_key(image * num_categories + category, object_keys):
+        yield detections[detection], target
 
 
 class _Corners:

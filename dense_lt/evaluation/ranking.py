@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.masks import PackedMasks, mask_areas, mask_boxes
+from dense_lt.evaluation.pairing import within_runs
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.rules import IouType, MaskArea, Rules
 from dense_lt.utils.errors import DataError
@@ -198,20 +199,6 @@ def _ranking_order(
     if len(keys) and keys.max() < 1 << 16:
         keys = keys.astype(np.uint16)
     return order[np.argsort(keys, kind="stable")]
-
-
-def within_runs(keys: NDArray[np.integer]) -> NDArray[np.int64]:
-    """0, 1, 2, ... anew in every run of equal `keys`."""
-    starts = run_starts(keys)
-    lengths = np.diff(np.append(starts, len(keys)))
-    return np.arange(len(keys)) - np.repeat(starts, lengths)
-
-
-def run_starts(keys: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Where runs of equal `keys` begin."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
 def _geometry(

@@ -41,8 +41,8 @@ class EvaluationResult:
     """Which rules: "lvis", "coco", "lvis-fixed", ..."""
     iou_type: str
     """"bbox" or "segm"."""
-    max_detections: int
-    """Cap of the headline numbers, per image unless the protocol says otherwise."""
+    max_detections: int | None
+    """Cap of the headline numbers, per image unless the protocol says otherwise; None: no cap."""
     metrics: Metrics
     by_max_detections: dict[str, Metrics]
     """Every cap that was scored -> its metrics; the headline's included."""
@@ -51,6 +51,8 @@ class EvaluationResult:
     per_class: tuple[ClassResult, ...]
     rules: dict[str, str] = field(default_factory=dict)
     """Choices behind the numbers in words: IoU thresholds, cap, area of masks, backend."""
+    undefined: dict[str, str] = field(default_factory=dict)
+    """Name of a metric that may be None, without its cap -> why."""
     notes: tuple[str, ...] = ()
     """Why something is undefined, what was assumed, what was left out."""
     versions: dict[str, str] = field(default_factory=dict)

@@ -124,8 +124,12 @@ def summarise(
     if settings.rules is COCO:  # its summary lists the recalls at all caps
         headline |= {f"AR@{cap}": by_cap[cap][f"AR@{cap}"] for cap in others}
     counts = _counts(ground_truth, predictions)
-    undefined = [name for name, value in headline.items() if value is None]
-    reasons = [f"{name} is n/a: {why_undefined(name, counts)}" for name in undefined]
+    undefined = {
+        name.split("@")[0]: why_undefined(name, counts)
+        for metrics in by_cap.values()
+        for name, value in metrics.items()
+        if value is None
+    }
     return EvaluationResult(
         run=run,
         protocol=settings.protocol,
@@ -136,7 +140,12 @@ def summarise(
         counts=counts,
         per_class=_per_class(ground_truth, curves),
         rules=_rules_in_words(settings, backend),
-        notes=(*ground_truth.notes, *_notes(ground_truth, predictions, settings), *reasons),
+        undefined=undefined,
+        notes=(
+            *ground_truth.notes,
+            *_notes(ground_truth, predictions, settings),
+            *(f"{name} is n/a: {reason}" for name, reason in undefined.items()),
+        ),
         versions=_versions(settings, backend),
     )
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.intervals import Samples
-from dense_lt.evaluation.results import EvaluationResult, why_undefined
+from dense_lt.evaluation.results import EvaluationResult
 
 
 def format_results(results: Sequence[EvaluationResult]) -> str:
@@ -20,10 +19,12 @@ def format_results(results: Sequence[EvaluationResult]) -> str:
         for cap, metrics in result.by_max_detections.items()
     ]
     rows = [["", *(result.run or "predictions" for result, _, _ in columns)]]
-    rows.append(["at most", *(f"{cap} per {_unit(result)}" for result, cap, _ in columns)])
+    rows.append(["at most", *(_cap(result, cap) for result, cap, _ in columns)])
     names = dict.fromkeys(name.split("@")[0] for _, _, metrics in columns for name in metrics)
     for name in names:
         cells = [_cell(result, cap, name) for result, cap, _ in columns]
+        if all(cell.startswith("n/a (") for cell in cells):  # one explanation is enough
+            cells = [cells[0], *("" for _ in cells[1:])]
         rows.append([name, *cells])
     lines = [*dict.fromkeys(_headline(result) for result in results), "", *_align(rows), ""]
     lines += format_differences(results)
@@ -71,8 +72,10 @@ def _difference(
     return f"{100 * (value - reference):+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] {mark}"
 
 
-def _unit(result: EvaluationResult) -> str:
-    return result.rules.get("cap", "of one image").rsplit("of one ", 1)[-1]
+def _cap(result: EvaluationResult, cap: str) -> str:
+    if result.max_detections is None:
+        return "no cap"
+    return f"{cap} per {result.rules['cap'].rsplit('of one ', 1)[-1]}"
 
 
 def _cell(result: EvaluationResult, cap: str, name: str) -> str:
@@ -81,11 +84,11 @@ def _cell(result: EvaluationResult, cap: str, name: str) -> str:
     value = metrics.get(full)
     if value is not None:
         return f"{100 * value:.2f}{_interval(result, cap, name)}"
-    return f"n/a ({why_undefined(name, result.counts)})"
+    return f"n/a ({result.undefined[name]})"
 
 
 def _interval(result: EvaluationResult, cap: str, name: str) -> str:
-    if result.intervals is None or cap != str(result.max_detections):
+    if result.intervals is None or cap != next(iter(result.by_max_detections)):
         return ""
     found = result.intervals["metrics"].get(name)
     return f" [{100 * found[0]:.2f}, {100 * found[1]:.2f}]" if found else ""
@@ -102,7 +105,7 @@ def _headline(result: EvaluationResult) -> str:
     if counts["categories_by_group"] is not None:
         having, total = counts["categories_with_annotations"], counts["categories_by_group"]
         parts.append(
-            "with ground truth: " + ", ".join(f"{having[g]} of {total[g]} {g}" for g in GROUPS)
+            "with ground truth: " + ", ".join(f"{having[g]} of {n} {g}" for g, n in total.items())
         )
     if result.intervals is not None:
         parts.append(f"[95% interval over {result.intervals['resamples']:,} draws of the images]")

@@ -147,6 +147,39 @@ def test_a_bad_predictions_file_is_one_message(files, capsys, content, message):
     assert message in error
 
 
+def test_open_images_files_are_scored(tmp_path, capsys):
+    (tmp_path / "boxes.csv").write_text(
+        "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\na,car,0.1,0.5,0.1,0.5,0\n"
+    )
+    (tmp_path / "found.csv").write_text(
+        "ImageID,LabelName,Score,XMin,XMax,YMin,YMax\na,car,0.9,0.1,0.5,0.1,0.5\n"
+    )
+    (tmp_path / "classes.csv").write_text("car,Car\n")
+    arguments = ["eval", "score", "--protocol", "openimages", "--out", str(tmp_path / "out")]
+    for name in ("boxes", "classes"):
+        arguments += [f"--{name}", str(tmp_path / f"{name}.csv")]
+    assert cli.main([*arguments, "--predictions", str(tmp_path / "found.csv")]) == 0
+    output = capsys.readouterr().out
+    assert "AP1      n/a (training counts are not known (--train-counts))" in output
+    result = EvaluationResult.load(tmp_path / "out" / "results.json")
+    assert result.metrics["mAP"] == 1
+    assert result.max_detections is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol", "openimages"], "--protocol openimages needs --boxes and --classes"),
+        (["--protocol", "openimages", "lvis"], "score it apart"),
+        ([], "--protocol lvis needs --gt"),
+    ],
+)
+def test_files_that_a_protocol_needs_are_asked_for(tmp_path, capsys, options, message):
+    arguments = ["eval", "score", "--predictions", "a.csv", "--out", str(tmp_path), *options]
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_run_is_predicted_and_scored(run_folder, capsys):
     assert cli.main(["eval", str(run_folder), "device=cpu"]) == 0
     assert "5 per image" in capsys.readouterr().out

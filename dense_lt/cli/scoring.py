@@ -1,0 +1,218 @@
+"""`dense-lt eval score`: score predictions files; needs no model and no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dense_lt.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dense_lt.data.categories import CategoryTable
+    from dense_lt.evaluation.results import EvaluationResult
+    from dense_lt.evaluation.rules import IouType
+    from dense_lt.evaluation.score import ScoreSettings
+
+OPEN_IMAGES = ("openimages", "openimages-expanded")
+"""Protocols that read other files."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--gt", type=Path, help="LVIS or COCO annotation file")
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="JSON lists of detections; differences to the first are shown with intervals",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.json and CSV")
+    parser.add_argument("--iou-type", nargs="+", choices=("bbox", "segm"), default=["bbox"])
+    parser.add_argument(
+        "--max-dets",
+        nargs="+",
+        type=_positive,
+        default=[],
+        metavar="N",
+        help="caps of detections, the first for the headline; default: the protocol's",
+    )
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        choices=("lvis", "fixed", "pool", "coco", *OPEN_IMAGES),
+        default=["lvis"],
+        help="lvis (the default): 300 detections per image; fixed: 10,000 per category instead; "
+        "pool: the same, ranked over all categories; coco: 100, 10 and 1 per image and category; "
+        "openimages: the challenge's, from the CSV files below; openimages-expanded: with "
+        "detections copied to all ancestors",
+    )
+    parser.add_argument(
+        "--mask-area",
+        choices=("mask", "box"),
+        default="mask",
+        help="size of a detected mask: its own area, or its box's as in the lvis package",
+    )
+    parser.add_argument(
+        "--train-annotations", type=Path, help="training annotations: frequency groups and counts"
+    )
+    parser.add_argument("--categories", type=Path, help="categories.json of a run: the same")
+    parser.add_argument(
+        "--backend",
+        choices=("ours", "lvis", "pycocotools"),
+        default="ours",
+        help="which code computes; the numbers are the same",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="draws of the images for intervals; 0 for none (default: 1000)",
+    )
+    parser.add_argument("--name", default="", help="name over the numbers; default: the file's")
+    _configure_open_images(parser)
+
+
+def _configure_open_images(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("for --protocol openimages, instead of --gt")
+    group.add_argument("--boxes", type=Path, help="CSV of boxes")
+    group.add_argument("--labels", type=Path, help="CSV of verified image labels")
+    group.add_argument("--hierarchy", type=Path, help="JSON; none if boxes are expanded already")
+    group.add_argument("--classes", type=Path, help="CSV without a header: machine id, name")
+    group.add_argument(
+        "--train-counts",
+        type=Path,
+        help="JSON or CSV of training instances: AP1 (fewest) to AP5",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _count(text) == 0:
+        raise argparse.ArgumentTypeError("it must be at least 1")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score every file, write the results, print the table."""
+    from dense_lt.evaluation.results import save_results
+
+    results, paths = [], []
+    measure = _score_open_images if _is_open_images(arguments) else _score_annotations
+    for name, own in measure(arguments).items():
+        single = len(arguments.predictions) == 1
+        paths += save_results(own, arguments.out if single else arguments.out / name)
+        results += own
+    report(results, paths)
+    return 0
+
+
+def _is_open_images(arguments: argparse.Namespace) -> bool:
+    """Which kind of files is given; complains when the two are mixed or one is missing."""
+    kinds = {protocol in OPEN_IMAGES for protocol in arguments.protocol}
+    if len(kinds) > 1:
+        raise ConfigError("--protocol: Open Images has other files; score it apart")
+    needed = ("boxes", "classes") if True in kinds else ("gt",)
+    missing = [name for name in needed if getattr(arguments, name) is None]
+    if missing:
+        raise ConfigError(f"--protocol {arguments.protocol[0]} needs --{' and --'.join(missing)}")
+    if arguments.train_annotations and arguments.categories:
+        raise ConfigError("--train-annotations and --categories say the same; give one of them")
+    return True in kinds
+
+
+def _score_annotations(arguments: argparse.Namespace) -> dict[str, list[EvaluationResult]]:
+    from dense_lt.evaluation.score_files import score_files
+
+    training = _training_categories(arguments)
+    return {
+        name: [
+            score_files(
+                arguments.gt,
+                path,
+                _settings(arguments, protocol, iou_type),
+                training=training,
+                backend=arguments.backend,
+                run=name,
+            )
+            for protocol in dict.fromkeys(arguments.protocol)
+            for iou_type in dict.fromkeys(arguments.iou_type)
+        ]
+        for name, path in _names(arguments).items()
+    }
+
+
+def _score_open_images(arguments: argparse.Namespace) -> dict[str, list[EvaluationResult]]:
+    from dense_lt.evaluation.openimages_score import OpenImagesFiles, score_openimages
+
+    return {
+        name: [
+            score_openimages(
+                OpenImagesFiles(
+                    predictions=path,
+                    boxes=arguments.boxes,
+                    classes=arguments.classes,
+                    labels=arguments.labels,
+                    hierarchy=arguments.hierarchy,
+                    train_counts=arguments.train_counts,
+                ),
+                protocol=protocol,
+                run=name,
+            )
+            for protocol in dict.fromkeys(arguments.protocol)
+        ]
+        for name, path in _names(arguments).items()
+    }
+
+
+def _names(arguments: argparse.Namespace) -> dict[str, Path]:
+    """What each predictions file is called: its stem, unless --name says otherwise."""
+    paths: list[Path] = arguments.predictions
+    named = {path.stem: path for path in paths}
+    if len(named) < len(paths):
+        raise ConfigError("--predictions: two files have the same name; rename one")
+    if arguments.name and len(paths) > 1:
+        raise ConfigError("--name is for a single predictions file")
+    return {arguments.name: paths[0]} if arguments.name else named
+
+
+def _settings(arguments: argparse.Namespace, protocol: str, iou_type: IouType) -> ScoreSettings:
+    from dense_lt.evaluation.score import ScoreSettings
+
+    return ScoreSettings(
+        protocol=protocol,
+        iou_type=iou_type,
+        caps=tuple(arguments.max_dets),
+        mask_area=arguments.mask_area,
+        resamples=arguments.resamples,
+    )
+
+
+def _training_categories(arguments: argparse.Namespace) -> CategoryTable | None:
+    if arguments.categories:
+        from dense_lt.data.categories import CategoryTable
+
+        return CategoryTable.load(arguments.categories)
+    if arguments.train_annotations:
+        from dense_lt.data.lvis import read_annotations
+
+        return read_annotations(arguments.train_annotations, masks=False)[1]
+    return None
+
+
+def report(results: Sequence[EvaluationResult], paths: Sequence[Path]) -> None:
+    """Print the table and where the results are."""
+    from dense_lt.evaluation.tables import format_results
+
+    written = "\n".join(map(str, paths))
+    sys.stdout.write(f"{format_results(results)}\n{written}\n")

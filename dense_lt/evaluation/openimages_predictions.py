@@ -1,0 +1,158 @@
+"""Predictions for Open Images: CSV of ImageID, LabelName, Score, XMin, XMax, YMin, YMax."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dense_lt.evaluation.csv_files import NUMBER, ROWS, TEXT, Table, read_tables
+from dense_lt.evaluation.openimages_truth import (
+    CORNERS,
+    OpenImagesTruth,
+    class_index,
+    expand_classes,
+)
+from dense_lt.evaluation.pairing import run_starts
+from dense_lt.utils.errors import DataError
+
+COLUMNS = {"ImageID": TEXT, "LabelName": TEXT, "Score": NUMBER, **dict.fromkeys(CORNERS, NUMBER)}
+HEADER = ("ImageID", "LabelName", "Score", "XMin", "XMax", "YMin", "YMax")
+
+
+@dataclass(frozen=True)
+class OpenImagesPredictions:
+    """Detections that are evaluated, in the order of the file: D columns."""
+
+    image: NDArray[np.int32]  # (D,) index into the images of the ground truth
+    category: NDArray[np.int32]  # (D,) index into its classes
+    scores: NDArray[np.float64]  # (D,)
+    boxes: NDArray[np.float64]  # (D, 4) x1 y1 x2 y2, fractions of the image
+    rows: int
+    """Of the file, those that are not evaluated included."""
+    notes: tuple[str, ...] = ()
+
+
+def read_openimages_predictions(
+    path: Path, truth: OpenImagesTruth, *, expand: bool = False, rows: int = ROWS
+) -> OpenImagesPredictions:
+    """Read a file piece by piece and keep what is evaluated, so that memory stays small.
+
+    Not evaluated, as in the reference: images without any annotation, classes that nobody verified
+    in the image, boxes without area. A class that is not listed is an error in the reference; here
+    it is left out with a note.
+
+    Args:
+        path: of the file; columns are found by name.
+        truth: what is evaluated where.
+        expand: copy every detection to all ancestors of its class.
+        rows: that are parsed at once.
+
+    Raises:
+        DataError: the file cannot be read, a value is not usable, or no image is known.
+    """
+    counter = _Counter()
+    parts = [
+        _select(table, truth, counter, path, expand=expand)
+        for table in read_tables(path, COLUMNS, rows)
+    ]
+    if counter.rows and counter.unknown_images == counter.rows:
+        raise DataError(
+            f"{path}: not one of its images is in {truth.source}. Are these predictions for "
+            "another data set or split?"
+        )
+    empty = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0), np.zeros((0, 4)))
+    image, category, scores, boxes = map(np.concatenate, zip(empty, *parts, strict=True))
+    return OpenImagesPredictions(image, category, scores, boxes, counter.rows, counter.notes())
+
+
+class _Counter:
+    """What was left out, and why."""
+
+    def __init__(self) -> None:
+        self.rows = self.unknown_images = self.unknown_classes = self.without_area = 0
+
+    def notes(self) -> tuple[str, ...]:
+        reasons = {
+            "are on images without any annotation": self.unknown_images,
+            "are of classes that --classes does not list": self.unknown_classes,
+            "have no area": self.without_area,
+        }
+        return tuple(f"{n} detections {why}: left out" for why, n in reasons.items() if n)
+
+
+Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _select(
+    table: Table, truth: OpenImagesTruth, counter: _Counter, path: Path, *, expand: bool
+) -> Columns:
+    scores = table["Score"]
+    boxes = np.stack([table[name] for name in CORNERS], axis=1)
+    _check(scores, boxes, f"{path}: row", counter.rows + 1)
+    image = _image_index(table["ImageID"], truth.image_ids)
+    category = class_index(table["LabelName"], truth.classes)
+    area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    counter.rows += len(scores)
+    counter.unknown_images += int(np.count_nonzero(image < 0))
+    counter.unknown_classes += int(np.count_nonzero((image >= 0) & (category < 0)))
+    counter.without_area += int(np.count_nonzero((image >= 0) & (category >= 0) & ~area))
+    kept = np.flatnonzero((image >= 0) & (category >= 0) & area)
+    image, category = image[kept], category[kept]
+    if expand:
+        copies, category = expand_classes(category, truth.ancestors)
+        kept, image = kept[copies], image[copies]
+    evaluated = truth.verified[image, category]
+    kept, image, category = kept[evaluated], image[evaluated], category[evaluated]
+    return image.astype(np.int32), category.astype(np.int32), scores[kept], boxes[kept]
+
+
+def _check(scores: NDArray[np.float64], boxes: NDArray[np.float64], where: str, first: int) -> None:
+    wrong = ~((scores >= 0) & (scores <= 1))
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise DataError(
+            f"{where} {first + index} has Score {scores[index]}; scores must be in [0, 1]"
+        )
+    wrong = ~np.isfinite(boxes).all(axis=1)
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise DataError(f"{where} {first + index} has the box {boxes[index].tolist()}")
+
+
+def _image_index(names: NDArray[np.bytes_], image_ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Index of each image, -1 if it is not there; rows of one image usually come together."""
+    starts = run_starts(names)
+    if not len(image_ids) or not len(names):
+        return np.full(len(names), -1)
+    index = np.minimum(np.searchsorted(image_ids, names[starts]), len(image_ids) - 1)
+    index[image_ids[index] != names[starts]] = -1
+    return np.repeat(index, np.diff(np.append(starts, len(names))))
+
+
+def write_openimages_predictions(
+    path: Path,
+    *,
+    image_ids: Sequence[str],
+    classes: Sequence[str],
+    scores: NDArray[np.floating],
+    boxes: NDArray[np.floating],
+) -> None:
+    """Write the challenge's file, with all digits: rounding makes ties, and ties have no order.
+
+    Args:
+        path: of the file.
+        image_ids: (D,) names of images.
+        classes: (D,) machine ids.
+        scores: (D,) in [0, 1].
+        boxes: (D, 4) x1 y1 x2 y2, fractions of the image.
+    """
+    columns = (image_ids, classes, scores.tolist(), *boxes[:, [0, 2, 1, 3]].T.tolist())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerows(zip(*columns, strict=True))
