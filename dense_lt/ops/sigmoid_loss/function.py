@@ -58,7 +58,7 @@ def modulated_sigmoid_loss(  # noqa: PLR0913 - three vectors describe the loss; 
         gamma: (C,) focusing exponents, >= 0.
         positive_weight: (C,) weights of positive entries.
         negative_weight: (C,) weights of negative entries, or (G, C) together with `groups`.
-        scale: loss weight / normaliser; a tensor () stays on its device.
+        scale: loss weight / normaliser, above 0; a tensor () stays on its device.
         quality: (N,) IoU targets in [0, 1] of positives, for each matrix; None means 1 in the
             form of the plain focal loss.
         groups: (N,) int64 in [0, G), for each matrix: the row of `negative_weight` that holds for
