@@ -71,6 +71,10 @@ class ClassificationLoss(Protocol):
         """`logits` (..., K) -> (..., C) probabilities, float32."""
         ...
 
+    def initial_bias(self, prior_probability: float) -> Tensor:
+        """(K,) bias of a classifier that scores every class with `prior_probability`."""
+        ...
+
 
 class SigmoidLoss(nn.Module):
     """A loss of the sigmoid family; which one, its `modulator` says.

@@ -54,7 +54,7 @@ def build_detector(config: OneStageConfig, num_classes: int) -> Detector:
             num_convs=config.head.num_convs,
             norm_groups=config.head.norm_groups,
         ),
-        prior_probability=config.head.prior_probability,
+        logit_bias=classification.initial_bias(config.head.prior_probability),
         quality=config.head.quality,
         num_level_scales=len(pyramid.strides) if config.head.level_scales else 0,
     )

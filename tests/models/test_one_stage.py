@@ -227,3 +227,14 @@ def test_a_tiny_detector_learns_two_objects_by_heart():
         hit = (overlap > 0.6) & (found.labels == label)
         assert found.scores[hit].max() == found.scores[found.labels == label].max()
         assert found.scores[hit].max() > 0.3
+
+
+def test_every_score_starts_at_the_prior_whatever_logits_the_loss_adds():
+    """EQL v2 adds a logit for "no object": (1 - p_none) * p_class starts at prior * prior."""
+    prior = 0.1
+    for kind, expected in (("focal", prior), ("bce", prior), ("eql_v2", prior**2)):
+        detector = build(loss={"kind": kind}, head={"prior_probability": prior})
+        bias = detector.head.classifier.bias.view(2, -1)  # two priors a location
+        scores = detector.loss.classification.scores(bias)
+        assert scores.shape == (2, CLASSES)
+        torch.testing.assert_close(scores, torch.full_like(scores, expected))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,7 +34,7 @@ class DenseHead(nn.Module):
         num_logits: int,
         priors_per_location: int,
         tower: TowerShape,
-        prior_probability: float = 0.01,
+        logit_bias: Tensor,
         quality: bool = True,
         num_level_scales: int = 0,
     ) -> None:
@@ -46,7 +45,7 @@ class DenseHead(nn.Module):
             num_logits: K, asked from the classification loss.
             priors_per_location: A.
             tower: shape of both towers.
-            prior_probability: score of every class before training.
+            logit_bias: (K,) the classifier's bias before training, the same for every prior.
             quality: predict the quality of each box.
             num_level_scales: 0, or the number of levels, each with a learnt factor on its codes.
         """
@@ -67,9 +66,8 @@ class DenseHead(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         assert self.classifier.bias is not None
-        nn.init.constant_(
-            self.classifier.bias, -math.log((1 - prior_probability) / prior_probability)
-        )
+        with torch.no_grad():
+            self.classifier.bias.copy_(logit_bias.repeat(priors_per_location))
 
     def forward(self, levels: Sequence[Tensor], *, with_logits: bool = True) -> DensePredictions:
         """Predict.
