@@ -29,9 +29,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="FILE",
-        help="JSON lists of detections; differences to the first are shown with intervals",
+        help="JSON lists of detections, npz files or folders of them, CSV for Open Images; of "
+        "several, differences to the first are shown with intervals",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json and CSV")
+    _configure_rules(parser)
+    _configure_training(parser)
+    _configure_open_images(parser)
+    parser.add_argument(
+        "--backend",
+        choices=("ours", "lvis", "pycocotools"),
+        default="ours",
+        help="which code computes; the numbers are the same",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="draws of the images for intervals; 0 for none (default: 1000)",
+    )
+    parser.add_argument("--name", default="", help="name over the numbers; default: the file's")
+
+
+def _configure_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iou-type", nargs="+", choices=("bbox", "segm"), default=["bbox"])
     parser.add_argument(
         "--max-dets",
@@ -57,25 +78,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="mask",
         help="size of a detected mask: its own area, or its box's as in the lvis package",
     )
+
+
+def _configure_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--train-annotations", type=Path, help="training annotations: frequency groups and counts"
     )
     parser.add_argument("--categories", type=Path, help="categories.json of a run: the same")
-    parser.add_argument(
-        "--backend",
-        choices=("ours", "lvis", "pycocotools"),
-        default="ours",
-        help="which code computes; the numbers are the same",
-    )
-    parser.add_argument(
-        "--resamples",
-        type=_count,
-        default=1000,
-        metavar="N",
-        help="draws of the images for intervals; 0 for none (default: 1000)",
-    )
-    parser.add_argument("--name", default="", help="name over the numbers; default: the file's")
-    _configure_open_images(parser)
 
 
 def _configure_open_images(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +176,7 @@ def _score_open_images(arguments: argparse.Namespace) -> dict[str, list[Evaluati
                     train_counts=arguments.train_counts,
                 ),
                 protocol=protocol,
+                resamples=arguments.resamples,
                 run=name,
             )
             for protocol in dict.fromkeys(arguments.protocol)

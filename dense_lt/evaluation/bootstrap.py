@@ -1,17 +1,8 @@
-"""How sure are the numbers? Average precision of many resamples of the images.
-
-A resample draws as many images as there are, with replacement; an image drawn w times counts w
-times: its objects, its true and its false positives get weight w. Nothing is matched anew, because
-images never compete. Copies of an image stand side by side in the ranking.
-
-Source: Efron 1979.
-"""
+"""How sure are the numbers? Average precision of many draws of the images (see `resampling.py`)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,29 +14,15 @@ from dense_lt.evaluation.ground_truth import GroundTruth
 from dense_lt.evaluation.intervals import Samples, draw_digest
 from dense_lt.evaluation.lvis import Matched
 from dense_lt.evaluation.matching import ignored_objects
+from dense_lt.evaluation.resampling import (
+    Values,
+    Weights,
+    envelope,
+    mean_over_classes,
+    resample,
+    sums_before,
+)
 from dense_lt.evaluation.rules import ALL_SIZES, RECALL_POINTS
-
-AT_ONCE = 128
-"""Most resamples that one call computes."""
-
-CELLS_AT_ONCE = 1 << 24
-"""Resamples times detections of a class that one call may hold: 64 MB an array."""
-
-Weights = NDArray[np.int32]
-"""(S, I) how often each image was drawn, in S resamples; and columns picked from it."""
-
-
-def draw_weights(
-    images: int, resamples: int, seed: int, at_once: int = AT_ONCE
-) -> Iterator[Weights]:
-    """Weights, `at_once` resamples at a time, which does not change what is drawn."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, resamples, at_once):
-        size = min(at_once, resamples - start)
-        drawn = [
-            np.bincount(rng.integers(0, images, images), minlength=images) for _ in range(size)
-        ]
-        yield np.stack(drawn).astype(np.int32)
 
 
 def bootstrap(
@@ -67,18 +44,20 @@ def bootstrap(
         seed: two runs with the same seed on the same images are paired.
         threads: NumPy works outside of Python's lock; None takes one for each core.
     """
-    images = len(ground_truth.image_ids)
     classes = list(_classes(matched, cap))
 
-    def block(weights: Weights) -> dict[str, NDArray[np.float64]]:
+    def measure(weights: Weights) -> Values:
         precision = _class_precision(classes, weights, matched.num_objects.shape[1])
         return _headlines(precision, ground_truth)
 
-    largest = max((max(len(own.false), len(own.candidates)) for own in classes), default=0)
-    at_once = min(AT_ONCE, max(1, CELLS_AT_ONCE // max(largest, 1)))
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        blocks = list(pool.map(block, draw_weights(images, resamples, seed, at_once)))
-    values = {name: np.concatenate([own[name] for own in blocks]) for name in blocks[0]}
+    values = resample(
+        measure,
+        images=len(ground_truth.image_ids),
+        resamples=resamples,
+        seed=seed,
+        largest=max((max(len(own.false), len(own.candidates)) for own in classes), default=0),
+        threads=threads,
+    )
     return Samples(values, draw_digest(ground_truth.image_ids, resamples, seed))
 
 
@@ -96,21 +75,13 @@ def _class_precision(
     return precision
 
 
-def _headlines(
-    precision: NDArray[np.float64], ground_truth: GroundTruth
-) -> dict[str, NDArray[np.float64]]:
+def _headlines(precision: NDArray[np.float64], ground_truth: GroundTruth) -> Values:
     """Means over classes of (C, 2, S): mean over thresholds, and at IoU 0.5."""
-    values = {"AP": _mean(precision[:, 0]), "AP50": _mean(precision[:, 1])}
+    values = {"AP": mean_over_classes(precision[:, 0]), "AP50": mean_over_classes(precision[:, 1])}
     for group in GROUPS:
-        values[f"AP{group[0]}"] = _mean(precision[ground_truth.labels_in_group(group), 0])
+        own = precision[ground_truth.labels_in_group(group), 0]
+        values[f"AP{group[0]}"] = mean_over_classes(own)
     return values
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(C, S) -> (S,) over the classes that are defined; NaN if none is."""
-    defined = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, values, 0).sum(axis=0) / defined.sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -127,7 +98,7 @@ class _Class:
     def average_precision(self, weights: Weights) -> NDArray[np.float64]:
         """(2, S): mean over the thresholds, and at the first; NaN without objects."""
         objects = weights.take(self.objects, axis=1).sum(axis=1)
-        false = _sums_before(weights.take(self.false, axis=1)).take(self.false_before, axis=1)
+        false = sums_before(weights.take(self.false, axis=1)).take(self.false_before, axis=1)
         candidates = weights.take(self.candidates, axis=1)
         values = np.stack([own.average(candidates, false, objects) for own in self.thresholds])
         return np.where(objects > 0, np.stack([values.mean(axis=0), values[0]]), np.nan)
@@ -162,16 +133,9 @@ class _Threshold:
         true = np.cumsum(own, axis=1, dtype=own.dtype)
         counted = false.take(self.found, axis=1) + own  # true and false positives up to each
         if len(self.odd):
-            odd = _sums_before(candidates.take(self.odd, axis=1) * self.sign)
+            odd = sums_before(candidates.take(self.odd, axis=1) * self.sign)
             counted += odd.take(np.searchsorted(self.odd, self.found), axis=1)
         return _average(true, counted, objects)
-
-
-def _sums_before(weights: Weights) -> Weights:
-    """(S, n) -> (S, n + 1) sums of the columns to the left."""
-    sums = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
-    np.cumsum(weights, axis=1, out=sums[:, 1:])
-    return sums
 
 
 def _average(true: Weights, counted: Weights, objects: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -184,8 +148,7 @@ def _average(true: Weights, counted: Weights, objects: NDArray[np.int32]) -> NDA
 
     A true positive answers for the recall points between the recall before it and its own.
     """
-    precision = true / (counted + EPSILON)
-    np.fmax.accumulate(precision[:, ::-1], axis=1, out=precision[:, ::-1])
+    precision = envelope(true / (counted + EPSILON))
     recall = true / np.maximum(objects, 1)[:, None]
     points = (recall * (len(RECALL_POINTS) - 1) + 0.5).astype(np.int8)  # the nearest
     points += recall >= RECALL_POINTS.take(points)  # now: how many are at this recall or below

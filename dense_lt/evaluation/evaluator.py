@@ -109,20 +109,23 @@ class DetectorEvaluator:
         )
         results: list[EvaluationResult] = []
         if distributed.is_main():
-            notes = []
-            if not len(predicted.predictions):
-                notes = [why_nothing(detector, loader, self.device)]
+            nothing = not len(predicted.predictions)
+            notes = [why_nothing(detector, loader, self.device)] if nothing else []
             results = [
                 self._score(predicted, settings, facts, notes)
                 for settings in self._settings(folder)
             ]
-            for note in dict.fromkeys(note for result in results for note in result.notes):
-                logger.warning("%s", note)
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                write_predictions(predicted.predictions, folder / "predictions.json")
-                save_results(results, folder)
+            self._report(results, predicted, folder)
         return distributed.broadcast_object(results)
+
+    def _report(
+        self, results: Sequence[EvaluationResult], predicted: PredictionRun, folder: Path | None
+    ) -> None:
+        for note in dict.fromkeys(note for result in results for note in result.notes):
+            logger.warning("%s", note)
+        if folder is not None:
+            write_predictions(predicted.predictions, folder / "predictions.json")
+            save_results(results, folder)
 
     def predicted_before(self, folder: Path, facts: RunFacts) -> list[int]:
         """Ids of the images that an interrupted evaluation into `folder` has predicted.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dense_lt.utils.errors import DataError
+
+SEED = 0
+"""Of the draws; the same for all, so that any two runs can be paired."""
 
 LEVEL = 0.95
 """Probability that an interval claims."""
@@ -31,9 +36,14 @@ class Samples:
         found = None if measured is None else interval(self.values[name], measured)
         return None if found is None else (max(found[0], 0.0), min(found[1], 1.0))
 
-    def intervals(self, measured: dict[str, float | None]) -> dict[str, Interval | None]:
-        """Interval of every number that was resampled."""
-        return {name: self.interval(name, measured.get(name)) for name in self.values}
+    def summary(self, measured: Mapping[str, float | None]) -> dict[str, Any]:
+        """Intervals of all numbers that were resampled, as results keep them."""
+        return {
+            "level": LEVEL,
+            "resamples": len(next(iter(self.values.values()))),
+            "drawn": self.drawn,
+            "metrics": {name: self.interval(name, measured.get(name)) for name in self.values},
+        }
 
     def difference(self, name: str, reference: Samples, measured: float) -> Interval | None:
         """Interval around `measured`, the difference to `reference` on all images.
@@ -82,7 +92,7 @@ def interval(values: NDArray[np.float64], measured: float) -> Interval | None:
     return measured + float(low), measured + float(high)
 
 
-def draw_digest(image_ids: NDArray[np.int64], resamples: int, seed: int) -> str:
+def draw_digest(image_ids: NDArray[np.generic], resamples: int, seed: int) -> str:
     """Says which images were drawn: equal for equal ids, resamples and seed."""
-    digest = hashlib.sha256(np.ascontiguousarray(image_ids, dtype="<i8").tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(image_ids).tobytes())
     return f"{digest.hexdigest()[:16]}-{resamples}-{seed}"

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dense_lt.evaluation.intervals import SEED, Samples
 from dense_lt.evaluation.json_files import read_json
 from dense_lt.evaluation.metrics import mean
 from dense_lt.evaluation.openimages import average_precision, count_truth, rank_entries
+from dense_lt.evaluation.openimages_bootstrap import bootstrap_openimages
 from dense_lt.evaluation.openimages_predictions import (
     OpenImagesPredictions,
     read_openimages_predictions,
@@ -25,8 +27,20 @@ from dense_lt.utils.errors import DataError
 GROUPS = 5
 """AP1 .. AP5: classes by rising number of training instances, in fifths (Tan et al. 2021)."""
 
-PROTOCOLS = ("openimages", "openimages-expanded")
-"""The challenge's, and one that also copies every detection to all ancestors of its class."""
+HIERARCHY_RULES = {
+    "openimages": "ground truth expanded, detections not",
+    "openimages-expanded": "ground truth and detections expanded",
+}
+"""Protocol -> what holds for ancestors. The first is the challenge's."""
+
+RULES = {
+    "iou_thresholds": "0.50",
+    "precision": "area under the envelope (VOC 2010), mean over classes with boxes",
+    "cap": "none",
+    "ties": "score, then ImageID, then row",
+    "backend": "dense_lt",
+}
+"""What holds for both."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +56,62 @@ class OpenImagesFiles:
 
 
 def score_openimages(
-    files: OpenImagesFiles, *, protocol: str = "openimages", run: str = ""
+    files: OpenImagesFiles, *, protocol: str = "openimages", resamples: int = 0, run: str = ""
 ) -> EvaluationResult:
     """Measure a file of predictions.
 
     Args:
         files: see `read_truth`, `read_openimages_predictions` and `read_train_counts`.
-        protocol: one of PROTOCOLS.
+        protocol: a key of HIERARCHY_RULES.
+        resamples: of the images, for intervals; 0 makes none.
         run: name to put over the numbers.
 
     Raises:
         DataError: a file cannot be used.
     """
     truth = read_truth(files.boxes, files.classes, labels=files.labels, hierarchy=files.hierarchy)
-    expanded = protocol == "openimages-expanded"
-    found = read_openimages_predictions(files.predictions, truth, expand=expanded)
+    found = read_openimages_predictions(
+        files.predictions, truth, expand=protocol == "openimages-expanded"
+    )
     counts = None
     if files.train_counts is not None:
         counts = read_train_counts(files.train_counts, truth.classes)
-    num_objects = count_truth(truth)
-    precision = average_precision(rank_entries(truth, found), num_objects)
-    groups = rank_groups(counts) if counts is not None else None
-    metrics = group_metrics(precision, groups)
-    undefined = _why(metrics, groups)
+    entries = rank_entries(truth, found)
+    measured = _Measured(truth, average_precision(entries, count_truth(truth)), counts)
+    samples = None
+    if resamples:
+        samples = bootstrap_openimages(
+            truth, entries, measured.groups, resamples=resamples, seed=SEED
+        )
+    return _result(measured, found, samples, protocol=protocol, run=run)
+
+
+class _Measured:
+    """Per class: average precision (C,), training counts (C,) and their fifths (C,), if known."""
+
+    def __init__(
+        self,
+        truth: OpenImagesTruth,
+        precision: NDArray[np.float64],
+        counts: NDArray[np.int64] | None,
+    ) -> None:
+        self.truth = truth
+        self.precision = precision
+        self.counts = counts
+        self.groups = None if counts is None else rank_groups(counts)
+
+
+def _result(
+    measured: _Measured,
+    found: OpenImagesPredictions,
+    samples: Samples | None,
+    *,
+    protocol: str,
+    run: str,
+) -> EvaluationResult:
+    metrics = group_metrics(measured.precision, measured.groups)
+    undefined = _why(metrics, measured.groups)
+    used = ("dense_lt", "numpy", "python")
     return EvaluationResult(
         run=run,
         protocol=protocol,
@@ -72,25 +119,18 @@ def score_openimages(
         max_detections=None,
         metrics=metrics,
         by_max_detections={"all": metrics},
-        counts=_counts(truth, found, num_objects, groups),
-        per_class=_per_class(truth, precision, num_objects, counts, groups),
-        rules={
-            "iou_thresholds": "0.50",
-            "precision": "area under the envelope (VOC 2010), mean over classes with boxes",
-            "cap": "none",
-            "ties": "score, then ImageID, then row",
-            "hierarchy": "ground truth and detections expanded"
-            if expanded
-            else "ground truth expanded, detections not",
-            "backend": "dense_lt",
-        },
+        counts=_counts(measured, found),
+        per_class=_per_class(measured),
+        rules=RULES | {"hierarchy": HIERARCHY_RULES[protocol]},
+        samples=samples,
+        intervals=None if samples is None else samples.summary(metrics),
         undefined=undefined,
         notes=(
-            *truth.notes,
+            *measured.truth.notes,
             *found.notes,
             *(f"{name} is n/a: {reason}" for name, reason in undefined.items()),
         ),
-        versions={k: str(v) for k, v in versions().items() if k in ("dense_lt", "numpy", "python")},
+        versions={name: str(own) for name, own in versions().items() if name in used},
     )
 
 
@@ -154,13 +194,9 @@ def _why(metrics: Metrics, groups: NDArray[np.int64] | None) -> dict[str, str]:
     }
 
 
-def _counts(
-    truth: OpenImagesTruth,
-    found: OpenImagesPredictions,
-    num_objects: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
-) -> dict[str, Any]:
-    present = num_objects > 0
+def _counts(measured: _Measured, found: OpenImagesPredictions) -> dict[str, Any]:
+    truth = measured.truth
+    present = count_truth(truth) > 0
     return {
         "images": len(truth.image_ids),
         "annotations": len(truth.image),
@@ -168,8 +204,8 @@ def _counts(
         "detections": found.rows,
         "detections_evaluated": len(found.scores),
         "categories": len(truth.classes),
-        "categories_by_group": _by_group(np.ones_like(present), groups),
-        "categories_with_annotations": _by_group(present, groups),
+        "categories_by_group": _by_group(np.ones_like(present), measured.groups),
+        "categories_with_annotations": _by_group(present, measured.groups),
     }
 
 
@@ -179,19 +215,15 @@ def _by_group(flags: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> dic
     return {f"AP{group + 1}": int(flags[groups == group].sum()) for group in range(GROUPS)}
 
 
-def _per_class(
-    truth: OpenImagesTruth,
-    precision: NDArray[np.float64],
-    num_objects: NDArray[np.int64],
-    counts: NDArray[np.int64] | None,
-    groups: NDArray[np.int64] | None,
-) -> tuple[ClassResult, ...]:
+def _per_class(measured: _Measured) -> tuple[ClassResult, ...]:
+    truth, counts, groups = measured.truth, measured.counts, measured.groups
     size = len(truth.classes)
     cells = np.unique(truth.image.astype(np.int64) * size + truth.category)
-    images = np.bincount(cells % size, minlength=size)
+    images, objects = np.bincount(cells % size, minlength=size), count_truth(truth)
     results = []
     for index, (own, name) in enumerate(zip(truth.classes, truth.names, strict=True)):
-        value = None if np.isnan(precision[index]) else float(precision[index])
+        value = measured.precision[index]
+        precision = None if np.isnan(value) else float(value)
         results.append(
             ClassResult(
                 category_id=own,
@@ -200,9 +232,9 @@ def _per_class(
                 train_images=None,
                 train_instances=None if counts is None else int(counts[index]),
                 val_images=int(images[index]),
-                val_instances=int(num_objects[index]),
-                AP=value,
-                AP50=value,
+                val_instances=int(objects[index]),
+                AP=precision,
+                AP50=precision,
             )
         )
     return tuple(results)

@@ -60,7 +60,7 @@ class EvaluationResult:
     config: dict[str, Any] | None = None
     seconds_per_image: float | None = None
     intervals: dict[str, Any] | None = None
-    """Over draws of the images: {"level", "resamples", "seed", "metrics": {name: [low, high]}}"""
+    """Over draws of the images: {"level", "resamples", "drawn", "metrics": {name: [low, high]}}"""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """The numbers of the resamples; in a file of their own, for differences between runs."""
 

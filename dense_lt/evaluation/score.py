@@ -13,7 +13,7 @@ from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.bootstrap import bootstrap
 from dense_lt.evaluation.curves import Curves
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
-from dense_lt.evaluation.intervals import LEVEL
+from dense_lt.evaluation.intervals import SEED
 from dense_lt.evaluation.lvis import match_detections
 from dense_lt.evaluation.metrics import class_metrics, class_precision
 from dense_lt.evaluation.pooled import pooled_metrics, pooled_samples
@@ -23,9 +23,6 @@ from dense_lt.evaluation.rules import COCO, FIXED, LVIS, IouType, MaskArea, Rule
 from dense_lt.utils.environment import versions
 
 Backend = Literal["ours", "lvis", "pycocotools"]
-
-SEED = 0
-"""Of the resamples; the same for all, so that any two runs can be paired."""
 
 PROTOCOLS: dict[str, tuple[Rules, tuple[int, ...]]] = {
     "lvis": (LVIS, (300,)),
@@ -97,15 +94,11 @@ def score(
     result = summarise(ground_truth, predictions, by_cap, curves[caps[0]], settings, run=run)
     if not settings.resamples:
         return result
-    resample = pooled_samples if settings.protocol == "pool" else bootstrap
-    samples = resample(matched, ground_truth, cap=caps[0], resamples=settings.resamples, seed=SEED)
-    intervals = {
-        "level": LEVEL,
-        "resamples": settings.resamples,
-        "seed": SEED,
-        "metrics": samples.intervals(result.metrics),
-    }
-    return replace(result, samples=samples, intervals=intervals)
+    make_samples = pooled_samples if settings.protocol == "pool" else bootstrap
+    samples = make_samples(
+        matched, ground_truth, cap=caps[0], resamples=settings.resamples, seed=SEED
+    )
+    return replace(result, samples=samples, intervals=samples.summary(result.metrics))
 
 
 def summarise(

@@ -9,9 +9,10 @@ import pytest
 from helpers.evaluation_cases import make_case
 from helpers.evaluation_oracle import columns
 
-from dense_lt.evaluation.bootstrap import bootstrap, class_precision, draw_weights
+from dense_lt.evaluation.bootstrap import bootstrap, class_precision
 from dense_lt.evaluation.lvis import Matched, match_detections
 from dense_lt.evaluation.metrics import class_precision as measured_precision
+from dense_lt.evaluation.resampling import draw_weights
 from dense_lt.evaluation.rules import LVIS
 from dense_lt.evaluation.score import ScoreSettings, score
 

@@ -44,6 +44,12 @@ def test_the_digest_tells_draws_apart():
     assert draw_digest(ids, 10, 0) == draw_digest(ids.copy(), 10, 0)
 
 
+def test_a_summary_says_what_was_drawn():
+    summary = _samples([0.1, 0.3]).summary({"AP": 0.2})
+    assert (summary["resamples"], summary["drawn"], summary["level"]) == (2, "a", 0.95)
+    assert summary["metrics"]["AP"] == pytest.approx((0.105, 0.295))
+
+
 def test_samples_survive_their_file(tmp_path):
     samples = _samples([0.1, np.nan])
     samples.save(tmp_path / "resamples.npz")
