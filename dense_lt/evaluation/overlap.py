@@ -128,7 +128,8 @@ class _MaskOverlap:
         iou = np.empty(len(detection))
         tools = mask_tools()
         starts = run_starts(detection)
-        for start, stop in zip(starts, np.append(starts[1:], len(detection)), strict=True):
+        lengths = np.diff(np.append(starts, len(detection)))
+        for start, stop in zip(starts, starts + lengths, strict=True):
             own = [self.detections[int(detection[start])]]
             others = self.objects.take(target[start:stop])
             crowd = self.crowd[target[start:stop]].astype(np.uint8).tolist()

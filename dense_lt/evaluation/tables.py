@@ -19,6 +19,9 @@ def format_results(results: Sequence[EvaluationResult]) -> str:
         for cap, metrics in result.by_max_detections.items()
     ]
     rows = [["", *(result.run or "predictions" for result, _, _ in columns)]]
+    kinds = [f"{result.protocol} {result.iou_type}" for result, _, _ in columns]
+    if len(set(kinds)) > 1:
+        rows.append(["rules", *kinds])
     rows.append(["at most", *(_cap(result, cap) for result, cap, _ in columns)])
     names = dict.fromkeys(name.split("@")[0] for _, _, metrics in columns for name in metrics)
     for name in names:

@@ -51,6 +51,15 @@ def test_coco_rules_equal_pycocotools(seed: int, iou_type: Any) -> None:
     assert_equal_to_package(document, records, options)
 
 
+def test_masks_without_any_overlap_are_scored() -> None:
+    """No pair is left for pycocotools; found by fuzzing."""
+    document, records = make_case(0, masks=True, images=1, objects=3)
+    for record in records:
+        record["segmentation"] = [[0, 0, 0, 1, 1, 1]]
+    options = ScoreSettings(iou_type="segm", mask_area="box")
+    assert_equal_to_package(document, records, options)
+
+
 def test_more_than_300_detections_in_an_image_are_cut_over_all_categories() -> None:
     document, records = make_case(1, images=2, objects=12, detections=1100, ties=False)
     assert max(np.bincount([record["image_id"] for record in records])) > 300
@@ -71,6 +80,18 @@ def test_any_small_case_equals_the_lvis_package(
     document, records = make_case(seed, images=images, categories=categories, detections=detections)
     if records:
         assert_equal_to_package(document, records, ScoreSettings(caps=(cap,)))
+
+
+@pytest.mark.slow
+@given(seed=st.integers(0, 2**32 - 1), cap=st.integers(1, 25), ties=st.booleans())
+@settings(max_examples=3000, deadline=None)
+def test_thousands_of_cases_equal_the_packages(seed: int, cap: int, ties: bool) -> None:
+    document, records = make_case(seed, detections=25, ties=ties)
+    if records:
+        assert_equal_to_package(document, records, ScoreSettings(caps=(cap,)))
+    document, records = make_case(seed, detections=25, ties=ties, coco=True)
+    if records:
+        assert_equal_to_package(document, records, ScoreSettings(protocol="coco", caps=(cap,)))
 
 
 def test_plain_coco_files_count_every_category_as_looked_for() -> None:
