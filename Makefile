@@ -50,7 +50,11 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/loss_cpu.py
+	$(BIN)/python benchmarks/loss_memory.py
+	$(BIN)/python benchmarks/loss_sass.py
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/evaluation.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
