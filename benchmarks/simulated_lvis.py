@@ -1,20 +1,19 @@
-"""Results of an imagined detector on images with the statistics of LVIS v1, as columns and as files.
+"""Results of an imagined detector on images with the statistics of LVIS v1: columns and files.
 
-1,203 categories drawn by a Zipf-like law, about 15 objects and 10 verified absent categories an image,
+1,203 categories by a Zipf-like law, about 15 objects and 10 verified absent categories an image,
 300 detections an image of which about a third are of categories that were looked for.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dense_lt.evaluation.ground_truth import GroundTruth
-from dense_lt.evaluation.json_files import no_garbage_collection
-from dense_lt.evaluation.prediction_files import write_predictions
+from dense_lt.evaluation.masks import PackedMasks, mask_tools
 from dense_lt.evaluation.predictions import Predictions
 
 CATEGORIES = 1203
@@ -93,13 +92,30 @@ def _detections(
     )
 
 
+def _ellipses(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n, 24, 2) corners of the ellipses in boxes xywh, to a tenth of a pixel."""
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) / 2 + 0.5
+    corners = boxes[:, None, :2].astype(np.float64) + circle * boxes[:, None, 2:]
+    return np.round(corners, 1)
+
+
+def masks_of(found: Predictions) -> Predictions:
+    """Detections as masks alone: the ellipses in their boxes."""
+    tools = mask_tools()
+    assert found.boxes is not None
+    rles = [
+        tools.frPyObjects([corners.ravel().tolist()], HEIGHT, WIDTH)[0]
+        for corners in _ellipses(found.boxes)
+    ]
+    return replace(found, boxes=None, masks=PackedMasks.pack(rles))
+
+
 def document_of(truth: GroundTruth) -> dict[str, Any]:
     """The annotation file of `truth`; every object is the polygon of an ellipse in its box."""
     assert truth.negatives is not None
     absent = truth.negatives[1].reshape(-1, NEGATIVES) + 1
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) / 2 + 0.5
-    polygons = truth.boxes[:, None, :2] + circle * truth.boxes[:, None, 2:]
+    polygons = _ellipses(truth.boxes)
     return {
         "images": [
             {
@@ -118,7 +134,7 @@ def document_of(truth: GroundTruth) -> dict[str, Any]:
                 "category_id": int(truth.category_ids[truth.category[index]]),
                 "bbox": truth.boxes[index].tolist(),
                 "area": float(truth.areas[index]),
-                "segmentation": [np.round(polygons[index], 1).ravel().tolist()],
+                "segmentation": [polygons[index].ravel().tolist()],
             }
             for index in range(len(truth.areas))
         ],

@@ -25,7 +25,8 @@ def read_ground_truth(path: Path, *, masks: bool = False) -> GroundTruth:
     Raises:
         DataError: the file cannot be read, or a record in it is broken.
     """
-    return ground_truth_from(read_json(path), source=str(path), masks=masks)
+    document = read_json(path, drop=None if masks else "segmentation")
+    return ground_truth_from(document, source=str(path), masks=masks)
 
 
 def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> GroundTruth:
@@ -154,7 +155,7 @@ def _boxes(
 ) -> NDArray[np.float64]:
     """(G, 4) xywh; the box of the mask where no `bbox` is given."""
     if encoded is not None and not all("bbox" in record for record in records):
-        return mask_boxes(encoded.take(range(len(encoded))))
+        return mask_boxes(encoded)
     try:
         boxes = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
         wrong = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
@@ -186,7 +187,7 @@ def _areas(
         return np.array([record["area"] for record in records], dtype=np.float64)
     own = boxes[:, 2] * boxes[:, 3]
     if encoded is not None:
-        own = mask_areas(encoded.take(range(len(encoded))))
+        own = mask_areas(encoded)
     given = [record.get("area") for record in records]
     what = "box" if encoded is None else "mask"
     notes.append(

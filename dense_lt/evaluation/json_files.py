@@ -31,15 +31,26 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, drop: str | None = None) -> Any:
     """Parse a whole file.
+
+    Args:
+        path: of the file.
+        drop: key that is left out of every object as soon as it is parsed: `segmentation` is most
+            of an annotation file, and boxes do not need it.
 
     Raises:
         DataError: it is missing or not JSON.
     """
+
+    def without(parsed: dict[str, Any]) -> dict[str, Any]:
+        parsed.pop(drop or "", None)
+        return parsed
+
     try:
         with no_garbage_collection():
-            return json.loads(path.read_bytes())
+            text = path.read_text(encoding="utf-8")
+            return json.loads(text, object_hook=without if drop else None)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from error
 

@@ -1,11 +1,8 @@
-"""Run-length encoded masks, many at once: packed in two arrays, with areas, boxes and IoU.
-
-pycocotools does the arithmetic: areas and IoU are bit for bit those of the official packages.
-"""
+"""Run-length encoded masks, many at once: packed in two arrays instead of one object each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,7 +15,8 @@ from dense_lt.utils.errors import DataError
 Rle = dict[str, Any]
 """pycocotools' form: {"size": [height, width], "counts": bytes}."""
 
-AREA_BLOCK = 255
+
+BLOCK = 255
 """pycocotools 2.0.11 counts the masks of `area` in a byte and fails on more under NumPy 2."""
 
 
@@ -53,24 +51,32 @@ class PackedMasks:
         start, stop = self.offsets[index : index + 2]
         return {"size": self.sizes[index].tolist(), "counts": self.counts[start:stop]}
 
-    def take(self, indices: Iterable[int] | NDArray[np.integer]) -> list[Rle]:
+    def take(self, indices: NDArray[np.integer]) -> list[Rle]:
         """The masks at `indices`, unpacked."""
-        return [self[int(index)] for index in indices]
+        sizes = self.sizes[indices].tolist()
+        texts = self._texts(indices)
+        return [{"size": size, "counts": text} for size, text in zip(sizes, texts, strict=True)]
 
     def select(self, indices: NDArray[np.integer]) -> PackedMasks:
         """The masks at `indices`, still packed."""
-        return PackedMasks.pack(self.take(indices))
+        return PackedMasks.from_texts(self._texts(indices), self.sizes[indices])
+
+    def _texts(self, indices: NDArray[np.integer]) -> list[bytes]:
+        starts, stops = self.offsets[indices].tolist(), self.offsets[indices + 1].tolist()
+        counts = self.counts
+        return [counts[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
     @classmethod
     def pack(cls, rles: Sequence[Rle]) -> PackedMasks:
         """Pack compressed masks."""
-        counts = [_as_bytes(rle["counts"]) for rle in rles]
-        lengths = np.fromiter(map(len, counts), np.int64, len(counts))
-        return cls(
-            b"".join(counts),
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            np.array([rle["size"] for rle in rles], dtype=np.int32).reshape(-1, 2),
-        )
+        sizes = np.array([rle["size"] for rle in rles], dtype=np.int32).reshape(-1, 2)
+        return cls.from_texts([_as_bytes(rle["counts"]) for rle in rles], sizes)
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[bytes], sizes: NDArray[np.int32]) -> PackedMasks:
+        """Pack compressed run lengths and sizes (n, 2)."""
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        return cls(b"".join(texts), np.concatenate([[0], np.cumsum(lengths)]), sizes)
 
     @classmethod
     def join(cls, parts: Sequence[PackedMasks]) -> PackedMasks:
@@ -119,7 +125,8 @@ def _encode_polygons(polygons: list[list[float]], size: tuple[int, int] | None) 
         raise ValueError("polygons need the height and the width of their image")
     tools = mask_tools()
     try:
-        return tools.merge(tools.frPyObjects(polygons, *size))
+        parts = tools.frPyObjects(polygons, *size)
+        return tools.merge(parts) if len(parts) > 1 else parts[0]
     except Exception as error:  # pycocotools raises bare Exceptions for what it does not understand
         raise ValueError(f"polygons that cannot be read: {error}") from error
 
@@ -130,20 +137,23 @@ def box_as_polygon(box: Sequence[float]) -> list[list[float]]:
     return [[x, y, x, y + height, x + width, y + height, x + width, y]]
 
 
-def mask_areas(rles: Sequence[Rle]) -> NDArray[np.float64]:
+def mask_areas(masks: PackedMasks) -> NDArray[np.float64]:
     """(n,) areas in pixels."""
-    if not rles:
-        return np.zeros(0)
-    tools = mask_tools()
-    blocks = [
-        tools.area(list(rles[start : start + AREA_BLOCK]))
-        for start in range(0, len(rles), AREA_BLOCK)
-    ]
-    return np.concatenate(blocks).astype(np.float64)
+    areas = np.zeros(len(masks))
+    for block, rles in _blocks(masks):
+        areas[block] = mask_tools().area(rles)
+    return areas
 
 
-def mask_boxes(rles: Sequence[Rle]) -> NDArray[np.float64]:
+def mask_boxes(masks: PackedMasks) -> NDArray[np.float64]:
     """(n, 4) tight boxes, xywh."""
-    if not rles:
-        return np.zeros((0, 4))
-    return np.asarray(mask_tools().toBbox(list(rles)), dtype=np.float64).reshape(-1, 4)
+    boxes = np.zeros((len(masks), 4))
+    for block, rles in _blocks(masks):
+        boxes[block] = mask_tools().toBbox(rles)
+    return boxes
+
+
+def _blocks(masks: PackedMasks) -> Iterator[tuple[NDArray[np.int64], list[Rle]]]:
+    for start in range(0, len(masks), BLOCK):
+        block = np.arange(start, min(start + BLOCK, len(masks)))
+        yield block, masks.take(block)

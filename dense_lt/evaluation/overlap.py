@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.evaluation.masks import PackedMasks, mask_areas, mask_tools
+from dense_lt.evaluation.masks import mask_tools
 from dense_lt.evaluation.pairing import pairs_by_key, run_starts
 from dense_lt.evaluation.ranking import HOLDS_OBJECTS, Objects, Ranking
 from dense_lt.evaluation.rules import IOU_THRESHOLDS
@@ -43,9 +43,7 @@ def overlapping_pairs(ranking: Ranking, objects: Objects, num_categories: int) -
     """All pairs of detection and object that could match."""
     found: list[Pairs] = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     overlap = _BoxOverlap(ranking, objects)
-    masks = None
-    if ranking.masks is not None and objects.masks is not None:
-        masks = _MaskOverlap(ranking.masks, objects.masks, objects.crowd)
+    masks = _MaskOverlap(ranking, objects) if ranking.masks is not None else None
     for detection, target in _same_cell(ranking, objects, num_categories):
         pairs = overlap(detection, target) if masks is None else masks(overlap, detection, target)
         found.append(pairs.take(np.flatnonzero(pairs.iou >= IOU_THRESHOLDS[0])))
@@ -105,33 +103,43 @@ class _BoxOverlap:
 class _MaskOverlap:
     """IoU of masks, taken only where boxes and areas leave a match possible."""
 
-    def __init__(self, detections: PackedMasks, objects: PackedMasks, crowd: NDArray[np.bool_]):
-        self.detections, self.objects, self.crowd = detections, objects, crowd
-        self.detection_areas = mask_areas(detections.take(range(len(detections))))
-        self.object_areas = mask_areas(objects.take(range(len(objects))))
+    def __init__(self, ranking: Ranking, objects: Objects) -> None:
+        assert ranking.masks is not None, "masks are scored"
+        assert objects.masks is not None, "masks are scored"
+        self.ranking, self.objects = ranking, objects
+        self.detections, self.targets = ranking.masks, objects.masks
 
     def __call__(
         self, boxes: _BoxOverlap, detection: NDArray[np.int64], target: NDArray[np.int64]
     ) -> Pairs:
         """IoU of the pairs whose IoU can reach the lowest threshold."""
         pairs, shared = boxes.intersection(detection, target)
-        own, other = self.detection_areas[pairs.detection], self.object_areas[pairs.object]
+        own = self.ranking.mask_areas[pairs.detection]
+        other = self.objects.mask_areas[pairs.object]
         # Masks share at most the smaller mask, and at most what their boxes share.
         most = np.minimum(np.minimum(own, other), shared)
-        union = np.where(self.crowd[pairs.object], own, own + other - most)
-        possible = np.flatnonzero(most >= IOU_THRESHOLDS[0] * union)
-        pairs = pairs.take(possible)
+        union = np.where(self.objects.crowd[pairs.object], own, own + other - most)
+        pairs = pairs.take(np.flatnonzero(most >= IOU_THRESHOLDS[0] * union))
         return replace(pairs, iou=self._iou(pairs.detection, pairs.object))
 
     def _iou(self, detection: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float64]:
-        """One call of pycocotools for each detection, with all its objects."""
+        """One call of pycocotools for each image and category, which costs more than its work."""
         iou = np.empty(len(detection))
-        tools = mask_tools()
-        starts = run_starts(detection)
-        lengths = np.diff(np.append(starts, len(detection)))
-        for start, stop in zip(starts, starts + lengths, strict=True):
-            own = [self.detections[int(detection[start])]]
-            others = self.objects.take(target[start:stop])
-            crowd = self.crowd[target[start:stop]].astype(np.uint8).tolist()
-            iou[start:stop] = tools.iou(own, others, crowd)[0]
+        image = self.ranking.image[detection].astype(np.int64)
+        cell = image * (1 + int(self.ranking.category.max(initial=0)))
+        cell += self.ranking.category[detection]
+        order = np.argsort(cell, kind="stable")
+        for own in np.split(order, run_starts(cell[order])[1:]):
+            iou[own] = self._iou_in_cell(detection[own], target[own])
         return iou
+
+    def _iou_in_cell(
+        self, detection: NDArray[np.int64], target: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        detections, row = np.unique(detection, return_inverse=True)
+        targets, column = np.unique(target, return_inverse=True)
+        crowd = self.objects.crowd[targets].astype(np.uint8).tolist()
+        matrix = mask_tools().iou(
+            self.detections.take(detections), self.targets.take(targets), crowd
+        )
+        return matrix[row, column] if len(detection) else np.zeros(0)

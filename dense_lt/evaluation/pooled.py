@@ -45,6 +45,7 @@ def pool(matched: Matched, categories: NDArray[np.integer]) -> Matched:
             category=np.zeros(len(own), np.int32),
             boxes=objects.boxes[own],
             areas=objects.areas[own],
+            mask_areas=objects.mask_areas[own],
             ignore=objects.ignore[own],
             crowd=objects.crowd[own],
             masks=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ def predictions_from(
     first: int = 0,
 ) -> Predictions:
     """Columns of parsed entries, the first of which is entry `first` of the file; checked."""
-    for index, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise DataError(f"{source}: entry {first + index} is not an object: {record!r}")
+    if set(map(type, records)) - {dict}:
+        index = next(i for i, record in enumerate(records) if not isinstance(record, dict))
+        raise DataError(f"{source}: entry {first + index} is not an object: {records[index]!r}")
     if not records:
         return Predictions.empty(source, masks=masks)
     with_boxes = "bbox" in records[0]
@@ -136,6 +137,9 @@ def _is_box(box: object) -> bool:
 def _masks(
     records: Sequence[Record], image_ids: NDArray[np.int64], sizes: Sizes, source: str, first: int
 ) -> PackedMasks:
+    compressed = _compressed(records)
+    if compressed is not None:
+        return compressed
     rles = []
     for index, (record, image_id) in enumerate(zip(records, image_ids.tolist(), strict=True)):
         segmentation = record.get("segmentation")
@@ -148,6 +152,22 @@ def _masks(
                 f"{source}: entry {first + index}: `segmentation` cannot be used: {error}"
             ) from error
     return PackedMasks.pack(rles)
+
+
+def _compressed(records: Sequence[Record]) -> PackedMasks | None:
+    """Pack without a look at each, if every mask is compressed already, as detectors write them."""
+    try:
+        rles = [record["segmentation"] for record in records]
+        sizes = np.array(list(chain.from_iterable(rle["size"] for rle in rles)), dtype=np.int32)
+        counts = [rle["counts"] for rle in rles]
+        text = "".join(counts)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if len(sizes) != 2 * len(rles) or not text.isascii():
+        return None
+    lengths = np.fromiter(map(len, counts), np.int64, len(counts))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return PackedMasks(text.encode(), offsets, sizes.reshape(-1, 2))
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
@@ -175,6 +195,8 @@ def _records(predictions: Predictions, start: int, stop: int) -> list[Record]:
         for record, box in zip(records, predictions.boxes[block].tolist(), strict=True):
             record["bbox"] = box
     if predictions.masks is not None:
-        for record, rle in zip(records, predictions.masks.take(range(start, stop)), strict=True):
+        for record, rle in zip(
+            records, predictions.masks.take(np.arange(start, stop)), strict=True
+        ):
             record["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
     return records

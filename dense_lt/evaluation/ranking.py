@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ class Objects:
     category: NDArray[np.int32]  # (G,)
     boxes: NDArray[np.float64]  # (G, 4) xywh
     areas: NDArray[np.float64]  # (G,) decides the size range
+    mask_areas: NDArray[np.float64]  # (G,) of the masks, if they are scored
     ignore: NDArray[np.bool_]  # (G,)
     crowd: NDArray[np.bool_]  # (G,)
     masks: PackedMasks | None
@@ -44,7 +46,8 @@ class Ranking:
     scores: NDArray[np.float64]  # (N,)
     place: NDArray[np.int32]  # (N,) from 0, among all detections under the same cap
     boxes: NDArray[np.float64]  # (N, 4) xywh
-    areas: NDArray[np.float64]  # (N,)
+    areas: NDArray[np.float64]  # (N,) decides the size range
+    mask_areas: NDArray[np.float64]  # (N,) of the masks, if they are scored
     masks: PackedMasks | None
     cells: NDArray[np.uint8]  # (N,) CHECKED, HOLDS_OBJECTS, NOT_EXHAUSTIVE of image and category
 
@@ -59,16 +62,17 @@ def select_objects(ground_truth: GroundTruth, rules: Rules, iou_type: IouType) -
     if rules.drops_empty:
         kept = np.flatnonzero((areas > 0) & (areas < np.inf))
     crowd = ground_truth.crowd[kept] & rules.knows_crowds
-    boxes, masks = ground_truth.boxes[kept], None
+    boxes, masks, own_areas = ground_truth.boxes[kept], None, areas[kept]
     if iou_type == "segm":
         assert ground_truth.masks is not None, "ground truth was read without its masks"
-        rles = ground_truth.masks.take(kept)
-        boxes, masks = mask_boxes(rles), PackedMasks.pack(rles)
+        masks = ground_truth.masks.select(kept)
+        own_areas, boxes = mask_areas(masks), mask_boxes(masks)
     return Objects(
         image=ground_truth.image[kept],
         category=ground_truth.category[kept],
         boxes=boxes,
         areas=areas[kept],
+        mask_areas=own_areas,
         ignore=crowd if rules.knows_crowds else ground_truth.ignore[kept],
         crowd=crowd,
         masks=masks,
@@ -124,19 +128,17 @@ def rank_detections(
     kept, cells = kept[checked], cells[checked]
     order = _ranking_order(category[kept], predictions.scores[kept], image[kept])
     kept, cells = kept[order], cells[order]
-    boxes, areas, masks = _geometry(predictions, kept, iou_type, mask_area)
+    geometry = _geometry(predictions, kept, cells, iou_type=iou_type, mask_area=mask_area)
     ranking = Ranking(
         index=kept,
         image=image[kept],
         category=category[kept],
         scores=predictions.scores[kept].astype(np.float64),
         place=place[kept],
-        boxes=boxes,
-        areas=areas,
-        masks=masks,
         cells=cells,
+        **geometry,
     )
-    if masks is not None:
+    if ranking.masks is not None:
         _check_sizes(ranking, ground_truth, predictions)
     return _without_empty(ranking) if rules.drops_empty else ranking
 
@@ -201,19 +203,38 @@ def _ranking_order(
     return order[np.argsort(keys, kind="stable")]
 
 
+class _Geometry(TypedDict):
+    """Those columns of a ranking."""
+
+    boxes: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    mask_areas: NDArray[np.float64]
+    masks: PackedMasks | None
+
+
 def _geometry(
-    predictions: Predictions, kept: NDArray[np.int64], iou_type: IouType, mask_area: MaskArea
-) -> tuple[NDArray[np.float64], NDArray[np.float64], PackedMasks | None]:
-    """Boxes, areas and masks of the detections `kept`."""
+    predictions: Predictions,
+    kept: NDArray[np.int64],
+    cells: NDArray[np.uint8],
+    *,
+    iou_type: IouType,
+    mask_area: MaskArea,
+) -> _Geometry:
     boxes = None if predictions.boxes is None else predictions.boxes[kept].astype(np.float64)
     box_areas = None if boxes is None else boxes[:, 2] * boxes[:, 3]
     if iou_type == "bbox" and boxes is not None and box_areas is not None:
-        return boxes, box_areas, None
+        return {"boxes": boxes, "areas": box_areas, "mask_areas": box_areas, "masks": None}
     assert predictions.masks is not None, "predictions were read without their masks"
-    rles = predictions.masks.take(kept)
-    areas = box_areas if mask_area == "box" and box_areas is not None else mask_areas(rles)
-    masks = PackedMasks.pack(rles) if iou_type == "segm" else None
-    return mask_boxes(rles), areas, masks
+    masks = predictions.masks.select(kept)
+    own_areas, own_boxes = mask_areas(masks), np.zeros((len(kept), 4))
+    facing = np.flatnonzero(cells & HOLDS_OBJECTS)  # only their boxes are ever looked at
+    own_boxes[facing] = mask_boxes(masks.select(facing))
+    return {
+        "boxes": own_boxes,
+        "areas": box_areas if mask_area == "box" and box_areas is not None else own_areas,
+        "mask_areas": own_areas,
+        "masks": masks if iou_type == "segm" else None,
+    }
 
 
 def _check_sizes(ranking: Ranking, ground_truth: GroundTruth, predictions: Predictions) -> None:

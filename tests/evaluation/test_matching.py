@@ -13,6 +13,7 @@ def _objects(count, *, ignore=(), crowd=()):
         category=np.zeros(count, np.int32),
         boxes=np.zeros((count, 4)),
         areas=np.full(count, 50.0),  # small
+        mask_areas=np.full(count, 50.0),
         ignore=np.isin(np.arange(count), [*ignore, *crowd]),
         crowd=np.isin(np.arange(count), crowd),
         masks=None,
@@ -29,6 +30,7 @@ def _ranking(count):
         place=zeros,
         boxes=np.zeros((count, 4)),
         areas=np.full(count, 50.0),
+        mask_areas=np.full(count, 50.0),
         masks=None,
         cells=zeros.astype(np.uint8),
     )

@@ -51,13 +51,27 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path):
     assert again.masks is not None
     np.testing.assert_array_equal(again.scores, found.scores)
     np.testing.assert_array_equal(again.boxes, found.boxes)
-    assert again.masks.take(range(7)) == [rle] * 7
+    assert again.masks.take(np.arange(7)) == [rle] * 7
 
 
 def test_no_predictions_are_written_and_read(tmp_path):
     path = tmp_path / "found.json"
     write_predictions(Predictions.empty(), path)
     assert len(read_predictions(path)) == 0
+
+
+def test_masks_are_packed_alike_one_by_one_and_all_at_once():
+    """An uncompressed mask among them makes the reader look at each."""
+    compressed = [encode_segmentation([[1, 1, 1, 5, 5, x]], (9, 9)) for x in (4, 5, 6)]
+    masks = [{**rle, "counts": rle["counts"].decode()} for rle in compressed]
+    records = [{**GOOD, "segmentation": mask} for mask in masks]
+    plain = {"size": [9, 9], "counts": [40, 3, 38]}
+    together = predictions_from(records, "found.json", masks=True)
+    apart = predictions_from([*records, {**GOOD, "segmentation": plain}], "found.json", masks=True)
+    assert together.masks is not None
+    assert apart.masks is not None
+    assert together.masks.take(np.arange(3)) == compressed
+    assert apart.masks.take(np.arange(3)) == compressed
 
 
 def test_an_entry_without_a_mask_gets_its_rectangle():
