@@ -38,56 +38,67 @@ def mask_tools() -> ModuleType:
 
 @dataclass(frozen=True)
 class PackedMasks:
-    """n masks as two arrays instead of n Python objects."""
+    """n masks as four columns instead of n Python objects; a selection shares the text."""
 
-    counts: bytes  # the compressed run lengths of all masks, one after the other
-    offsets: NDArray[np.int64]  # (n + 1,): mask i is counts[offsets[i]:offsets[i + 1]]
+    text: bytes
+    """Compressed run lengths."""
+    starts: NDArray[np.int64]  # (n,): mask i is text[starts[i]:stops[i]]
+    stops: NDArray[np.int64]  # (n,)
     sizes: NDArray[np.int32]  # (n, 2) height, width
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, index: int) -> Rle:
-        start, stop = self.offsets[index : index + 2]
-        return {"size": self.sizes[index].tolist(), "counts": self.counts[start:stop]}
+        return self.take(np.array([index]))[0]
 
     def take(self, indices: NDArray[np.integer]) -> list[Rle]:
         """The masks at `indices`, unpacked."""
-        sizes = self.sizes[indices].tolist()
-        texts = self._texts(indices)
-        return [{"size": size, "counts": text} for size, text in zip(sizes, texts, strict=True)]
+        starts, stops = self.starts[indices].tolist(), self.stops[indices].tolist()
+        columns = zip(self.sizes[indices].tolist(), starts, stops, strict=True)
+        return [{"size": size, "counts": self.text[start:stop]} for size, start, stop in columns]
 
     def select(self, indices: NDArray[np.integer]) -> PackedMasks:
         """The masks at `indices`, still packed."""
-        return PackedMasks.from_texts(self._texts(indices), self.sizes[indices])
+        return PackedMasks(
+            self.text, self.starts[indices], self.stops[indices], self.sizes[indices]
+        )
 
-    def _texts(self, indices: NDArray[np.integer]) -> list[bytes]:
-        starts, stops = self.offsets[indices].tolist(), self.offsets[indices + 1].tolist()
-        counts = self.counts
-        return [counts[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    def compact(self) -> PackedMasks:
+        """The same masks, one after the other in a text that holds nothing else."""
+        spans = zip(self.starts.tolist(), self.stops.tolist(), strict=True)
+        return PackedMasks.from_text(
+            b"".join([self.text[start:stop] for start, stop in spans]),
+            self.stops - self.starts,
+            self.sizes,
+        )
 
     @classmethod
     def pack(cls, rles: Sequence[Rle]) -> PackedMasks:
         """Pack compressed masks."""
+        texts = [_as_bytes(rle["counts"]) for rle in rles]
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         sizes = np.array([rle["size"] for rle in rles], dtype=np.int32).reshape(-1, 2)
-        return cls.from_texts([_as_bytes(rle["counts"]) for rle in rles], sizes)
+        return cls.from_text(b"".join(texts), lengths, sizes)
 
     @classmethod
-    def from_texts(cls, texts: Sequence[bytes], sizes: NDArray[np.int32]) -> PackedMasks:
-        """Pack compressed run lengths and sizes (n, 2)."""
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        return cls(b"".join(texts), np.concatenate([[0], np.cumsum(lengths)]), sizes)
+    def from_text(
+        cls, text: bytes, lengths: NDArray[np.int64], sizes: NDArray[np.int32]
+    ) -> PackedMasks:
+        """Masks that stand one after the other in `text`, of `lengths` (n,) and `sizes` (n, 2)."""
+        stops = np.cumsum(lengths)
+        return cls(text, stops - lengths, stops, sizes)
 
     @classmethod
     def join(cls, parts: Sequence[PackedMasks]) -> PackedMasks:
         """All masks of `parts`, in order."""
         if not parts:
             return cls.pack([])
-        shifts = np.cumsum([0, *(len(part.counts) for part in parts)])
-        offsets = [part.offsets[:-1] + shift for part, shift in zip(parts, shifts, strict=False)]
+        shifts = np.cumsum([0, *(len(part.text) for part in parts[:-1])])
         return cls(
-            b"".join(part.counts for part in parts),
-            np.concatenate([*offsets, shifts[-1:]]).astype(np.int64),
+            b"".join(part.text for part in parts),
+            np.concatenate([own.starts + shift for own, shift in zip(parts, shifts, strict=True)]),
+            np.concatenate([own.stops + shift for own, shift in zip(parts, shifts, strict=True)]),
             np.concatenate([part.sizes for part in parts]),
         )
 

@@ -166,8 +166,7 @@ def _compressed(records: Sequence[Record]) -> PackedMasks | None:
     if len(sizes) != 2 * len(rles) or not text.isascii():
         return None
     lengths = np.fromiter(map(len, counts), np.int64, len(counts))
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return PackedMasks(text.encode(), offsets, sizes.reshape(-1, 2))
+    return PackedMasks.from_text(text.encode(), lengths, sizes.reshape(-1, 2))
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:

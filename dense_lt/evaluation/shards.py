@@ -71,9 +71,9 @@ def write_columns(predictions: Predictions, image_ids: Sequence[int], path: Path
     if predictions.boxes is not None:
         columns["boxes"] = predictions.boxes[order]
     if predictions.masks is not None:
-        masks = predictions.masks.select(order)
-        columns["mask_counts"] = np.frombuffer(masks.counts, np.uint8)
-        columns |= {"mask_offsets": masks.offsets, "mask_sizes": masks.sizes}
+        masks = predictions.masks.select(order).compact()
+        columns["mask_text"] = np.frombuffer(masks.text, np.uint8)
+        columns |= {"mask_lengths": masks.stops - masks.starts, "mask_sizes": masks.sizes}
     draft = path.with_name(path.name + ".tmp")
     with draft.open("wb") as file:
         np.savez(file, **columns)  # type: ignore[arg-type]
@@ -104,9 +104,9 @@ def _read(path: Path) -> Predictions:
     stored = _load(path)
     try:
         masks = None
-        if "mask_counts" in stored:
-            counts = stored["mask_counts"].tobytes()
-            masks = PackedMasks(counts, stored["mask_offsets"], stored["mask_sizes"])
+        if "mask_text" in stored:
+            text = stored["mask_text"].tobytes()
+            masks = PackedMasks.from_text(text, stored["mask_lengths"], stored["mask_sizes"])
         predictions = Predictions(
             source=str(path),
             image_ids=np.repeat(stored["images"], stored["counts"]),
