@@ -24,9 +24,11 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         "machine",
         (
-            *("environment.", "device", "data.workers", "data.cache_images_mb"),
-            *("data.dataset.folder", "data.dataset.root", "evaluation.batch_size"),
-            *("train.log_every", "train.evaluate_every"),
+            *("environment.", "device", "threads", "data.workers"),
+            *("data.cache_images_mb", "data.cache_annotations"),
+            *("data.dataset.folder", "data.dataset.root"),
+            *("evaluation.batch_size", "evaluation.resamples"),
+            *("train.log_every", "train.evaluate_every", "train.statistics_every"),
             *("train.checkpoint_every", "train.keep_checkpoints"),
         ),
     ),
