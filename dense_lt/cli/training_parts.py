@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.optim import Optimizer
 
+from dense_lt.balance.statistics import tie_to_classes
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.data.build import DataSplits, build_datasets, steps_per_epoch
 from dense_lt.engine.build import build_optimizer, build_periods, build_schedule
@@ -42,6 +43,7 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     assert data.train is not None, "both splits are built"
     seed_everything(config.seed)
     detector = to_device(build_detector(config.model, len(data.categories)), config, device)
+    tie_to_classes(detector, data.categories.names)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)
     return TrainingParts(

@@ -13,13 +13,16 @@ from dense_lt.utils.distributed import mean_over_processes, normalizer_over_proc
 class BoxLoss(Protocol):
     """Cost of decoded boxes against their ground truth."""
 
-    def __call__(self, boxes: Tensor, truth: Tensor, iou: Tensor, normalizer: Tensor) -> Tensor:
+    def __call__(
+        self, boxes: Tensor, truth: Tensor, iou: Tensor, weights: Tensor, normalizer: Tensor
+    ) -> Tensor:
         """Scalar, weighted.
 
         Args:
             boxes: (P, 4) predicted, with gradient.
             truth: (P, 4).
-            iou: (P,) IoU of the two, without gradient.
+            iou: (P,) IoU of the two, without gradient; 0 where the weight is.
+            weights: (P,) 1 for positives, 0 for rows that only fill up.
             normalizer: () positives per process in the whole optimizer step.
         """
         ...
@@ -40,10 +43,12 @@ class GIoUBoxLoss(NamedTuple):
     weight: float = 1.0
     iou_weighted: bool = True
 
-    def __call__(self, boxes: Tensor, truth: Tensor, iou: Tensor, normalizer: Tensor) -> Tensor:
+    def __call__(
+        self, boxes: Tensor, truth: Tensor, iou: Tensor, weights: Tensor, normalizer: Tensor
+    ) -> Tensor:
         """See `BoxLoss`."""
         losses = generalized_box_iou_loss(boxes, truth)
         if not self.iou_weighted:
-            return self.weight * losses.sum() / normalizer
-        share = mean_over_processes(iou.new_tensor(float(len(iou)))) / normalizer
+            return self.weight * (losses * weights).sum() / normalizer
+        share = mean_over_processes(weights.sum()) / normalizer
         return self.weight * share * (losses * iou).sum() / normalizer_over_processes(iou.sum())

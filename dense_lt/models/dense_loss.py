@@ -23,9 +23,10 @@ class Assignment(NamedTuple):
     """What the priors of a batch learn."""
 
     labels: Tensor  # (B, R) int64 in [0, C), or BACKGROUND, or IGNORE
-    images: Tensor  # (P,) int64: image of every positive
-    rows: Tensor  # (P,) int64: prior of every positive
-    boxes: Tensor  # (P, 4) float32: ground truth of every positive
+    images: Tensor  # (P,) int64: image of every positive, on CUDA of every prior
+    rows: Tensor  # (P,) int64: its prior
+    boxes: Tensor  # (P, 4) float32: its ground truth
+    weights: Tensor  # (P,) float32: 1, and 0 for a prior that is not positive
 
 
 class DenseLoss(nn.Module):
@@ -75,18 +76,16 @@ class DenseLoss(nn.Module):
         with torch.autocast(predictions.codes[0].device.type, enabled=False):
             assignment = self.assign(priors, targets)
             if normalizer is None:
-                normalizer = positives_per_process(assignment.images)
+                normalizer = normalizer_over_processes(assignment.weights.sum())
             boxes, iou = self._decode_positives(predictions, priors, assignment)
-            losses = {
-                "classification": self._classify(
-                    predictions, priors, assignment, iou, normalizer, classifier
-                ),
-                "box": self.box(boxes, assignment.boxes, iou, normalizer),
-            }
+            weights = assignment.weights
+            losses = {"box": self.box(boxes, assignment.boxes, iou, weights, normalizer)}
             if predictions.quality is not None:
                 logits = torch.cat(predictions.quality, dim=1)[assignment.images, assignment.rows]
                 losses["quality"] = self._rate(logits, priors, assignment, iou) / normalizer
-        return losses
+        # outside of the block above: a fused convolution takes the precision of autocast
+        cost = self._classify(predictions, priors, assignment, iou, normalizer, classifier)
+        return {"classification": cost, **losses}
 
     @torch.no_grad()
     def assign(self, priors: Priors, targets: Sequence[Target]) -> Assignment:
@@ -95,11 +94,14 @@ class DenseLoss(nn.Module):
         labels = torch.stack(
             [labels_of_matches(own, t["labels"]) for own, t in zip(matches, targets, strict=True)]
         )
-        images, rows = (labels >= 0).nonzero(as_tuple=True)
+        images, rows = _rows_to_learn(labels)
+        positive = labels[images, rows] >= 0
         counts = torch.tensor([0] + [len(target["boxes"]) for target in targets])
         starts = counts.cumsum(0).to(matches.device)  # first box of every image in `truth`
-        truth = torch.cat([target["boxes"] for target in targets])  # (sum of M, 4)
-        return Assignment(labels, images, rows, truth[starts[images] + matches[images, rows]])
+        truth = torch.cat([*(target["boxes"] for target in targets), priors.boxes[:1]])
+        index = torch.where(positive, starts[images] + matches[images, rows], len(truth) - 1)
+        boxes = torch.where(positive[:, None], truth[index], priors.boxes[rows])
+        return Assignment(labels, images, rows, boxes, positive.float())
 
     def _decode_positives(
         self, predictions: DensePredictions, priors: Priors, assignment: Assignment
@@ -107,7 +109,8 @@ class DenseLoss(nn.Module):
         """Predicted boxes (P, 4) with gradient, and their IoU (P,) with the truth, without."""
         codes = torch.cat(predictions.codes, dim=1)[assignment.images, assignment.rows]
         boxes = self.coder.decode(codes, priors.boxes[assignment.rows])
-        return boxes, paired_iou(boxes.detach(), assignment.boxes).clamp(0, 1)
+        iou = paired_iou(boxes.detach(), assignment.boxes).clamp(0, 1)
+        return boxes, iou * assignment.weights
 
     def _classify(
         self,
@@ -136,11 +139,25 @@ class DenseLoss(nn.Module):
         target = iou
         if self.quality_target == "centerness":
             target = centerness(centers(priors.boxes[assignment.rows]), assignment.boxes)
-        return self.quality_weight * functional.binary_cross_entropy_with_logits(
-            logits.float(), target, reduction="sum"
+        costs = functional.binary_cross_entropy_with_logits(
+            logits.float(), target, reduction="none"
         )
+        return self.quality_weight * (costs * assignment.weights).sum()
 
 
-def positives_per_process(positives: Tensor) -> Tensor:
-    """() float32: number of entries of `positives`, averaged over processes, in all at least 1."""
-    return normalizer_over_processes(torch.tensor(float(len(positives)), device=positives.device))
+def _rows_to_learn(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Image and prior of the positives in `labels` (B, R), or of all priors on CUDA.
+
+    To know how many positives there are the host would wait for the device; boxes of all priors
+    with a weight of 0 or 1 cost less, a few columns beside the C of the logits.
+    """
+    if _knows_counts(labels.device):
+        images, rows = (labels >= 0).nonzero(as_tuple=True)
+        return images, rows
+    batch, priors = labels.shape
+    images = torch.arange(batch, device=labels.device).repeat_interleave(priors)
+    return images, torch.arange(priors, device=labels.device).repeat(batch)
+
+
+def _knows_counts(device: torch.device) -> bool:
+    return device.type == "cpu"

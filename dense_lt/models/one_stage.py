@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from dense_lt.models.dense_inference import DenseInference
@@ -72,8 +71,7 @@ class OneStageDetector(Detector):
         """See `Detector`."""
         height, width = images.pixels.shape[-2:]
         priors = self.priors.for_image_size((height, width), images.pixels.device)
-        assigned = self.loss.assign(priors, targets)
-        return torch.tensor(float(len(assigned.images)), device=images.pixels.device)
+        return self.loss.assign(priors, targets).weights.sum()
 
     def summary(self) -> dict[str, object]:
         """See `Detector`."""
