@@ -18,6 +18,7 @@ from dense_lt.evaluation.predictions import Predictions
 
 CATEGORIES = 1203
 OBJECTS, NEGATIVES, DETECTIONS = 15, 10, 300
+GRID = 128
 HEIGHT, WIDTH = 480, 640
 GROUPS = np.array(["frequent"] * 405 + ["common"] * 461 + ["rare"] * 337)
 
@@ -81,6 +82,7 @@ def _detections(
     category[near] = truth.category[chosen]
     noise = rng.normal(0, 0.12, (len(near), 4)) * np.tile(truth.boxes[chosen, 2:], 2)
     boxes[near] = (truth.boxes[chosen] + noise).clip(1)
+    boxes = np.round(boxes * GRID) / GRID  # as a detector's boxes are written
     looked_for = np.flatnonzero((kind >= 0.2) & (kind < 0.35))
     assert truth.negatives is not None
     absent = truth.negatives[1].reshape(images, NEGATIVES)

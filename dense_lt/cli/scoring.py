@@ -49,11 +49,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="draws of the images for intervals; 0 for none (default: 1000)",
     )
+    parser.add_argument(
+        "--norcal",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="GAMMA",
+        help="score once more with the odds of each score divided by the class's training images "
+        "to the power GAMMA (NorCal)",
+    )
     parser.add_argument("--name", default="", help="name over the numbers; default: the file's")
 
 
 def _configure_rules(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--iou-type", nargs="+", choices=("bbox", "segm"), default=["bbox"])
+    parser.add_argument(
+        "--iou-type",
+        nargs="+",
+        choices=("bbox", "segm", "boundary"),
+        default=["bbox"],
+        help="boxes, masks, or masks together with their outlines (boundary AP)",
+    )
     parser.add_argument(
         "--max-dets",
         nargs="+",
@@ -149,13 +164,14 @@ def _score_annotations(arguments: argparse.Namespace) -> dict[str, list[Evaluati
             score_files(
                 arguments.gt,
                 path,
-                _settings(arguments, protocol, iou_type),
+                _settings(arguments, protocol, iou_type, gamma),
                 training=training,
                 backend=arguments.backend,
                 run=name,
             )
             for protocol in dict.fromkeys(arguments.protocol)
             for iou_type in dict.fromkeys(arguments.iou_type)
+            for gamma in (None, *arguments.norcal)
         ]
         for name, path in _names(arguments).items()
     }
@@ -196,7 +212,9 @@ def _names(arguments: argparse.Namespace) -> dict[str, Path]:
     return {arguments.name: paths[0]} if arguments.name else named
 
 
-def _settings(arguments: argparse.Namespace, protocol: str, iou_type: IouType) -> ScoreSettings:
+def _settings(
+    arguments: argparse.Namespace, protocol: str, iou_type: IouType, gamma: float | None
+) -> ScoreSettings:
     from dense_lt.evaluation.score import ScoreSettings
 
     return ScoreSettings(
@@ -204,6 +222,7 @@ def _settings(arguments: argparse.Namespace, protocol: str, iou_type: IouType) -
         iou_type=iou_type,
         caps=tuple(arguments.max_dets),
         mask_area=arguments.mask_area,
+        norcal=gamma,
         resamples=arguments.resamples,
     )
 

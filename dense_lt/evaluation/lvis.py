@@ -68,6 +68,6 @@ def match_detections(
         iou_type=iou_type,
         mask_area=mask_area,
     )
-    pairs = overlapping_pairs(ranking, objects, num_categories)
+    pairs = overlapping_pairs(ranking, objects, num_categories, iou_type)
     matches = match(ranking, objects, pairs, num_categories)
     return Matched(objects, ranking, matches, count_objects(objects, num_categories))

@@ -89,7 +89,7 @@ def evaluate_coco(
         truth.dataset = copy.deepcopy(document)  # type: ignore[assignment]
         truth.createIndex()
         found = truth.loadRes(copy.deepcopy(records))  # type: ignore[arg-type]
-        evaluation = COCOeval(truth, found, iou_type)
+        evaluation = COCOeval(truth, found, iou_type)  # type: ignore[arg-type]
         evaluation.params.maxDets = sorted(caps)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -109,6 +109,8 @@ def official_curves(
         raise DataError(
             f"--backend {backend} cannot compute --protocol {settings.protocol}; there are: {known}"
         )
+    if settings.iou_type == "boundary":
+        raise DataError(f"--backend {backend} does not know --iou-type boundary; leave it out")
     if not records:
         raise DataError(f"--backend {backend} fails on an empty list of detections; leave it out")
     if settings.iou_type == "segm" and settings.mask_area == "mask":

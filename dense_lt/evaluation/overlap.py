@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dense_lt.evaluation.boundary import boundary_iou
 from dense_lt.evaluation.masks import mask_tools
 from dense_lt.evaluation.pairing import pairs_by_key, run_starts
 from dense_lt.evaluation.ranking import HOLDS_OBJECTS, Objects, Ranking
-from dense_lt.evaluation.rules import IOU_THRESHOLDS
+from dense_lt.evaluation.rules import IOU_THRESHOLDS, IouType
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,19 @@ class Pairs:
         )
 
 
-def overlapping_pairs(ranking: Ranking, objects: Objects, num_categories: int) -> Pairs:
+def overlapping_pairs(
+    ranking: Ranking, objects: Objects, num_categories: int, iou_type: IouType = "bbox"
+) -> Pairs:
     """All pairs of detection and object that could match."""
     found: list[Pairs] = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     overlap = _BoxOverlap(ranking, objects)
     masks = _MaskOverlap(ranking, objects) if ranking.masks is not None else None
     for detection, target in _same_cell(ranking, objects, num_categories):
         pairs = overlap(detection, target) if masks is None else masks(overlap, detection, target)
-        found.append(pairs.take(np.flatnonzero(pairs.iou >= IOU_THRESHOLDS[0])))
+        pairs = pairs.take(np.flatnonzero(pairs.iou >= IOU_THRESHOLDS[0]))
+        if iou_type == "boundary" and masks is not None:
+            pairs = masks.with_outlines(pairs)
+        found.append(pairs)
     return Pairs.join(found)
 
 
@@ -121,6 +127,13 @@ class _MaskOverlap:
         union = np.where(self.objects.crowd[pairs.object], own, own + other - most)
         pairs = pairs.take(np.flatnonzero(most >= IOU_THRESHOLDS[0] * union))
         return replace(pairs, iou=self._iou(pairs.detection, pairs.object))
+
+    def with_outlines(self, pairs: Pairs) -> Pairs:
+        """The pairs whose outlines agree enough, too; IoU is then the smaller of the two."""
+        indices = (pairs.detection, pairs.object)
+        outline = boundary_iou(self.detections, self.targets, indices, self.objects.crowd)
+        pairs = replace(pairs, iou=np.minimum(pairs.iou, outline))
+        return pairs.take(np.flatnonzero(pairs.iou >= IOU_THRESHOLDS[0]))
 
     def _iou(self, detection: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float64]:
         """One call of pycocotools for each image and category, which costs more than its work."""

@@ -63,7 +63,7 @@ def select_objects(ground_truth: GroundTruth, rules: Rules, iou_type: IouType) -
         kept = np.flatnonzero((areas > 0) & (areas < np.inf))
     crowd = ground_truth.crowd[kept] & rules.knows_crowds
     boxes, masks, own_areas = ground_truth.boxes[kept], None, areas[kept]
-    if iou_type == "segm":
+    if iou_type != "bbox":
         assert ground_truth.masks is not None, "ground truth was read without its masks"
         masks = ground_truth.masks.select(kept)
         own_areas, boxes = mask_areas(masks), mask_boxes(masks)
@@ -233,7 +233,7 @@ def _geometry(
         "boxes": own_boxes,
         "areas": box_areas if mask_area == "box" and box_areas is not None else own_areas,
         "mask_areas": own_areas,
-        "masks": masks if iou_type == "segm" else None,
+        "masks": None if iou_type == "bbox" else masks,
     }
 
 

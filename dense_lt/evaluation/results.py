@@ -40,7 +40,7 @@ class EvaluationResult:
     protocol: str
     """Which rules: "lvis", "coco", "lvis-fixed", ..."""
     iou_type: str
-    """"bbox" or "segm"."""
+    """"bbox", "segm" or "boundary"."""
     max_detections: int | None
     """Cap of the headline numbers, per image unless the protocol says otherwise; None: no cap."""
     metrics: Metrics
@@ -128,6 +128,8 @@ def save_results(results: Sequence[EvaluationResult], folder: Path) -> list[Path
     for result in results:
         parts = [result.protocol] if result.protocol != results[0].protocol else []
         parts += [result.iou_type] if result.iou_type != results[0].iou_type else []
+        calibration = result.rules.get("calibration", "").lower().replace(" ", "_")
+        parts += [calibration] if calibration else []
         paths.append(result.save(folder, "".join(f"_{part}" for part in parts)))
     return paths
 

@@ -25,7 +25,9 @@ SIZE_RANGES = np.array([[0.0, 1e10], [0.0, 32.0**2], [32.0**2, 96.0**2], [96.0**
 ALL_SIZES = 0
 """Index of "all" in SIZE_NAMES."""
 
-IouType = Literal["bbox", "segm"]
+IouType = Literal["bbox", "segm", "boundary"]
+"""Boxes, masks, or masks and their outlines."""
+
 MaskArea = Literal["mask", "box"]
 """What decides the size range of a detected mask: its own area, or its box's where one is given."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.bootstrap import bootstrap
+from dense_lt.evaluation.calibration import norcal
 from dense_lt.evaluation.curves import Curves
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.intervals import SEED
@@ -23,6 +24,11 @@ from dense_lt.evaluation.rules import COCO, FIXED, LVIS, IouType, MaskArea, Rule
 from dense_lt.utils.environment import versions
 
 Backend = Literal["ours", "lvis", "pycocotools"]
+
+IOU_RULES = {
+    "segm": "of the masks",
+    "boundary": "the smaller one of masks and of bands along outlines, 2% of the diagonal wide",
+}
 
 PROTOCOLS: dict[str, tuple[Rules, tuple[int, ...]]] = {
     "lvis": (LVIS, (300,)),
@@ -44,6 +50,8 @@ class ScoreSettings:
     """Caps of detections, the first for the headline; empty takes the protocol's."""
     mask_area: MaskArea = "mask"
     """What decides the size range of a detected mask."""
+    norcal: float | None = None
+    """Exponent of NorCal, which changes the scores first; None takes them as they are."""
     resamples: int = 0
     """Resamples of the images for intervals around the headline numbers; 0 makes none."""
 
@@ -78,6 +86,8 @@ def score(
     """
     settings = settings or ScoreSettings()
     caps = settings.all_caps
+    if settings.norcal is not None:
+        predictions = norcal(predictions, ground_truth, settings.norcal)
     matched = match_detections(
         ground_truth,
         predictions,
@@ -191,7 +201,10 @@ def _rules_in_words(settings: ScoreSettings, backend: Backend) -> dict[str, str]
         "cap": f"{settings.all_caps[0]:,} detections of one {settings.rules.cap_unit}",
         "backend": "dense_lt" if backend == "ours" else backend,
     }
-    if settings.iou_type == "segm":
+    if settings.norcal is not None:
+        words["calibration"] = f"NorCal {settings.norcal:g}"
+    if settings.iou_type != "bbox":
+        words["iou"] = IOU_RULES[settings.iou_type]
         words["size_of_a_detection"] = {
             "mask": "area of its mask, as in detectron2",
             "box": "area of its box where the predictions give one, as in the lvis package",
@@ -230,7 +243,7 @@ def _notes(
 
 def _versions(settings: ScoreSettings, backend: Backend) -> dict[str, str]:
     wanted = {"dense_lt", "numpy", "python", backend}
-    wanted |= {"pycocotools"} if settings.iou_type == "segm" else set()
+    wanted |= {"pycocotools"} if settings.iou_type != "bbox" else set()
     found = {**versions(), "lvis": _lvis_version()}
     return {name: version for name, version in found.items() if name in wanted and version}
 

@@ -45,6 +45,8 @@ def score_files(
         truth = truth.with_training_counts(training)
     if backend == "ours":
         return score(truth, found, settings, run=run)
+    if settings.norcal is not None:
+        raise DataError(f"--norcal: --backend {backend} scores what the file says; leave one out")
     curves = official_curves(read_json(ground_truth), read_json(predictions), settings, backend)
     by_cap = {cap: class_metrics(curves[cap], truth, cap) for cap in settings.all_caps}
     first = curves[settings.all_caps[0]]
@@ -59,11 +61,13 @@ def read_inputs(
     Raises:
         DataError: one cannot be read or is broken.
     """
-    masks = settings.iou_type == "segm"
+    masks = settings.iou_type != "bbox"
     truth = read_ground_truth(ground_truth, masks=masks)
     sizes = [(height, width) for height, width in truth.image_sizes.tolist()]
     by_id = dict(zip(truth.image_ids.tolist(), sizes, strict=True))
     found = read_predictions(predictions, masks=masks, sizes=by_id)
     if masks and len(found) and found.masks is None:
-        raise DataError(f"{predictions}: holds no masks, which --iou-type segm needs")
+        raise DataError(
+            f"{predictions}: holds no masks, but --iou-type {settings.iou_type} needs them"
+        )
     return truth, found

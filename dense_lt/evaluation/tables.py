@@ -19,7 +19,7 @@ def format_results(results: Sequence[EvaluationResult]) -> str:
         for cap, metrics in result.by_max_detections.items()
     ]
     rows = [["", *(result.run or "predictions" for result, _, _ in columns)]]
-    kinds = [f"{result.protocol} {result.iou_type}" for result, _, _ in columns]
+    kinds = [_kind(result) for result, _, _ in columns]
     if len(set(kinds)) > 1:
         rows.append(["rules", *kinds])
     rows.append(["at most", *(_cap(result, cap) for result, cap, _ in columns)])
@@ -51,7 +51,7 @@ def format_differences(results: Sequence[EvaluationResult]) -> list[str]:
     if not columns:
         return []
     names = list(columns[0][1].values)
-    rows = [["", *(other.run or "predictions" for other, _, _ in columns)]]
+    rows = [["", *(_title(other, first) for other, _, _ in columns)]]
     for name in names:
         cells = [
             _difference(name, first.metrics[name], other.metrics[name], reference, own)
@@ -60,6 +60,12 @@ def format_differences(results: Sequence[EvaluationResult]) -> list[str]:
         rows.append([name, *cells])
     title = f"difference to {first.run or 'predictions'}, with its 95% interval over images drawn "
     return [title + "anew; ~ where it may be chance", "", *_align(rows), ""]
+
+
+def _title(result: EvaluationResult, first: EvaluationResult) -> str:
+    name = result.run or "predictions"
+    calibration = result.rules.get("calibration", "")
+    return f"{name} {calibration}" if calibration and result.run == first.run else name
 
 
 def _difference(
@@ -73,6 +79,11 @@ def _difference(
     low, high = found
     mark = "~" if low <= 0 <= high else " "
     return f"{100 * (value - reference):+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] {mark}"
+
+
+def _kind(result: EvaluationResult) -> str:
+    parts = (result.protocol, result.iou_type, result.rules.get("calibration", ""))
+    return " ".join(part for part in parts if part)
 
 
 def _cap(result: EvaluationResult, cap: str) -> str:

@@ -239,6 +239,20 @@ def test_several_predictions_get_folders_and_differences(files, capsys):
     assert (files / "out" / "other" / "resamples.npz").is_file()
 
 
+def test_calibrated_scores_stand_beside_the_raw_ones(files, capsys):
+    document = json.loads((files / "gt.json").read_text(encoding="utf-8"))
+    for number, category in enumerate(document["categories"]):
+        category["image_count"] = 10**number
+    (files / "gt.json").write_text(json.dumps(document), encoding="utf-8")
+    assert _score(files, "--norcal", "0.5", "--max-dets", "2") == 0
+    assert "difference to found" in capsys.readouterr().out
+    raw, calibrated = (
+        EvaluationResult.load(files / "out" / f"results{suffix}.json")
+        for suffix in ("", "_norcal_0.5")
+    )
+    assert raw.metrics != calibrated.metrics
+
+
 def test_two_tables_of_categories_are_too_many(files, capsys):
     status = _score(files, "--train-annotations", "a.json", "--categories", "b.json")
     assert status == 2
