@@ -20,6 +20,7 @@ from dense_lt.evaluation.resampling import (
     envelope,
     mean_over_classes,
     resample,
+    slices,
     sums_before,
 )
 from dense_lt.evaluation.rules import ALL_SIZES, RECALL_POINTS
@@ -55,7 +56,6 @@ def bootstrap(
         images=len(ground_truth.image_ids),
         resamples=resamples,
         seed=seed,
-        largest=max((max(len(own.false), len(own.candidates)) for own in classes), default=0),
         threads=threads,
     )
     return Samples(values, draw_digest(ground_truth.image_ids, resamples, seed))
@@ -71,7 +71,8 @@ def _class_precision(
 ) -> NDArray[np.float64]:
     precision = np.full((num_classes, 2, len(weights)), np.nan)
     for own in classes:
-        precision[own.category] = own.average_precision(weights)
+        for part in slices(weights, max(len(own.false), len(own.candidates))):
+            precision[own.category, :, part] = own.average_precision(weights[part])
     return precision
 
 

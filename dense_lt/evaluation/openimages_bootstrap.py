@@ -17,6 +17,7 @@ from dense_lt.evaluation.resampling import (
     envelope,
     mean_over_classes,
     resample,
+    slices,
 )
 
 
@@ -68,7 +69,6 @@ def bootstrap_openimages(
         images=len(truth.image_ids),
         resamples=resamples,
         seed=seed,
-        largest=max((len(own.entries) for own in classes), default=0),
     )
     return Samples(values, draw_digest(truth.image_ids, resamples, seed))
 
@@ -79,7 +79,8 @@ def class_precision(
     """(C, S) of every class in every resample."""
     precision = np.full((num_classes, len(weights)), np.nan)
     for own in classes:
-        precision[own.category] = own.average_precision(weights)
+        for part in slices(weights, len(own.entries)):
+            precision[own.category, part] = own.average_precision(weights[part])
     return precision
 
 

@@ -137,22 +137,27 @@ class _MaskOverlap:
 
     def _iou(self, detection: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float64]:
         """One call of pycocotools for each image and category, which costs more than its work."""
-        iou = np.empty(len(detection))
+        if not len(detection):
+            return np.zeros(0)
         image = self.ranking.image[detection].astype(np.int64)
-        cell = image * (1 + int(self.ranking.category.max(initial=0)))
-        cell += self.ranking.category[detection]
+        category = self.ranking.category[detection]
+        cell = image * (1 + int(category.max())) + category
         order = np.argsort(cell, kind="stable")
-        for own in np.split(order, run_starts(cell[order])[1:]):
-            iou[own] = self._iou_in_cell(detection[own], target[own])
+        stops = np.append(run_starts(cell[order])[1:], len(cell)).tolist()
+        own, others, values = detection[order].tolist(), target[order].tolist(), []
+        for start, stop in zip([0, *stops[:-1]], stops, strict=True):
+            values.append(self._iou_in_cell(own[start:stop], others[start:stop]))
+        iou = np.empty(len(detection))
+        iou[order] = np.concatenate(values)
         return iou
 
-    def _iou_in_cell(
-        self, detection: NDArray[np.int64], target: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        detections, row = np.unique(detection, return_inverse=True)
-        targets, column = np.unique(target, return_inverse=True)
-        crowd = self.objects.crowd[targets].astype(np.uint8).tolist()
+    def _iou_in_cell(self, detection: list[int], target: list[int]) -> NDArray[np.float64]:
+        """IoU of pairs; short lists, which Python handles faster than NumPy."""
+        row = {index: number for number, index in enumerate(dict.fromkeys(detection))}
+        column = {index: number for number, index in enumerate(dict.fromkeys(target))}
         matrix = mask_tools().iou(
-            self.detections.take(detections), self.targets.take(targets), crowd
+            self.detections.take(np.array(list(row))),
+            self.targets.take(np.array(list(column))),
+            [int(crowd) for crowd in self.objects.crowd[list(column)]],
         )
-        return matrix[row, column] if len(detection) else np.zeros(0)
+        return matrix[[row[index] for index in detection], [column[index] for index in target]]

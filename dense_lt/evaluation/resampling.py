@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 AT_ONCE = 128
-"""Most resamples that one call computes."""
+"""Resamples that one thread takes; of large classes it computes fewer at a time."""
 
-CELLS_AT_ONCE = 1 << 24
-"""Resamples times detections of a class that one call may hold: 64 MB an array."""
+CELLS_AT_ONCE = 1 << 19
+"""Resamples times detections of a class in one array: two megabytes, which caches hold."""
 
 Weights = NDArray[np.int32]
 """(S, I) how often each image was drawn, in S resamples; and columns picked from it."""
@@ -48,7 +48,6 @@ def resample(
     images: int,
     resamples: int,
     seed: int,
-    largest: int,
     threads: int | None = None,
 ) -> Values:
     """Measure all resamples.
@@ -58,13 +57,18 @@ def resample(
         images: I.
         resamples: B.
         seed: of the draws.
-        largest: detections of the largest class; decides how many resamples fit at once.
         threads: NumPy works outside of Python's lock; None takes one for each core.
     """
-    at_once = min(AT_ONCE, max(1, CELLS_AT_ONCE // max(largest, 1)))
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        blocks = list(pool.map(measure, draw_weights(images, resamples, seed, at_once)))
+        blocks = list(pool.map(measure, draw_weights(images, resamples, seed)))
     return {name: np.concatenate([own[name] for own in blocks]) for name in blocks[0]}
+
+
+def slices(weights: Weights, detections: int) -> Iterator[slice]:
+    """Parts of the resamples of which a class with so many detections can be computed at once."""
+    rows = max(1, CELLS_AT_ONCE // max(detections, 1))
+    for start in range(0, len(weights), rows):
+        yield slice(start, start + rows)
 
 
 def sums_before(weights: Weights) -> Weights:
