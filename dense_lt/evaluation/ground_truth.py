@@ -93,7 +93,10 @@ class GroundTruth:
             groups=tuple(frequency_group(0) if k is None else table.groups[k] for k in labels),
             train_images=tuple(0 if k is None else table.image_counts[k] for k in labels),
             train_instances=tuple(0 if k is None else table.instance_counts[k] for k in labels),
-            notes=(*(n for n in self.notes if "frequency" not in n), *([note] if unknown else [])),
+            notes=(
+                *(n for n in self.notes if "`frequency`" not in n),
+                *([note] if unknown else []),
+            ),
         )
 
 

@@ -27,7 +27,12 @@ BLOCK = 10_000
 
 
 def read_predictions(
-    path: Path, *, masks: bool = False, sizes: Sizes | None = None, piece: int = PIECE
+    path: Path,
+    *,
+    masks: bool = False,
+    sizes: Sizes | None = None,
+    piece: int = PIECE,
+    notes: list[str] | None = None,
 ) -> Predictions:
     """Read a JSON result file, or an npz file or a folder of them (see `shards.py`).
 
@@ -37,6 +42,7 @@ def read_predictions(
             with a box but without a mask gets the rectangle, as in the official packages.
         sizes: of the images, for polygons and rectangles.
         piece: characters that are parsed at once.
+        notes: gets a note if rectangles stand in for masks.
 
     Raises:
         DataError: the file cannot be read, or an entry is broken; the message gives its index.
@@ -44,12 +50,20 @@ def read_predictions(
     if path.is_dir() or path.suffix == ".npz":
         return read_columns(path)
     parts: list[Predictions] = []
-    first = 0
+    first = rectangles = 0
     for records in read_records(path, piece):
         parts.append(
             predictions_from(records, str(path), masks=masks, sizes=sizes or {}, first=first)
         )
         first += len(records)
+        rectangles += sum(record.get("segmentation") is None for record in records)
+    if masks and rectangles and notes is not None:
+        what = (
+            "holds no masks; its boxes were"
+            if rectangles == first
+            else f"holds no mask for {rectangles:,} of {first:,} detections; their boxes were"
+        )
+        notes.append(f"{path} {what} scored as rectangles, as in the official packages")
     return Predictions.join(parts, str(path), masks=masks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dense_lt.data.categories import CategoryTable
@@ -56,7 +57,7 @@ def score_files(
 def read_inputs(
     ground_truth: Path, predictions: Path, settings: ScoreSettings
 ) -> tuple[GroundTruth, Predictions]:
-    """Read both files as far as `settings` need them.
+    """Read both files as far as `settings` need them; notes on both are the ground truth's.
 
     Raises:
         DataError: one cannot be read or is broken.
@@ -65,9 +66,10 @@ def read_inputs(
     truth = read_ground_truth(ground_truth, masks=masks)
     sizes = [(height, width) for height, width in truth.image_sizes.tolist()]
     by_id = dict(zip(truth.image_ids.tolist(), sizes, strict=True))
-    found = read_predictions(predictions, masks=masks, sizes=by_id)
+    notes: list[str] = []
+    found = read_predictions(predictions, masks=masks, sizes=by_id, notes=notes)
     if masks and len(found) and found.masks is None:
         raise DataError(
             f"{predictions}: holds no masks, but --iou-type {settings.iou_type} needs them"
         )
-    return truth, found
+    return replace(truth, notes=(*truth.notes, *notes)), found

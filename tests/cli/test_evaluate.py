@@ -262,3 +262,16 @@ def test_two_tables_of_categories_are_too_many(files, capsys):
 def test_out_is_for_a_single_run(capsys):
     assert cli.main(["eval", "a", "b", "--out", "c"]) == 2
     assert "single RUN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backend", ["ours", "lvis"])
+def test_boxes_that_are_scored_as_masks_are_noted(tmp_path, capsys, backend):
+    document, records = make_case(0, masks=True)
+    for record in records:
+        del record["segmentation"]
+    (tmp_path / "gt.json").write_text(json.dumps(document), encoding="utf-8")
+    (tmp_path / "found.json").write_text(json.dumps(records), encoding="utf-8")
+    assert _score(tmp_path, "--iou-type", "segm", "--backend", backend) == 0
+    assert "found.json holds no masks; its boxes were scored" in capsys.readouterr().out
+    result = EvaluationResult.load(tmp_path / "out" / "results.json")
+    assert any("holds no masks" in note for note in result.notes)

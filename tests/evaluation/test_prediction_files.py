@@ -123,3 +123,17 @@ def test_a_broken_mask_is_named(tmp_path):
     path = _write(tmp_path, [{**GOOD, "segmentation": [[1, 2, 3]]}])
     with pytest.raises(DataError, match="entry 0: `segmentation` cannot be used: polygons"):
         read_predictions(path, masks=True, sizes={1: (9, 9)})
+
+
+def test_rectangles_that_stand_in_for_masks_are_noted(tmp_path):
+    masked = {**GOOD, "segmentation": [[1, 1, 1, 5, 5, 5]]}
+    for records, expected in (
+        ([GOOD, GOOD], ["found.json holds no masks; its boxes were scored as rectangles"]),
+        ([GOOD, masked], ["holds no mask for 1 of 2 detections"]),
+        ([masked, masked], []),
+    ):
+        notes: list[str] = []
+        path = _write(tmp_path, records)
+        read_predictions(path, masks=True, sizes={1: (9, 9)}, piece=60, notes=notes)
+        assert len(notes) == len(expected)
+        assert all(part in note for part, note in zip(expected, notes, strict=True))
