@@ -12,15 +12,20 @@ from dense_lt.utils.errors import ConfigError
 
 HELP = "evaluate runs (RUN ...), score predictions (score ...), compare runs (compare ...)"
 
-ACTIONS = ("runs", "score", "compare")
+RUNS = "RUN ..."
+"""The action without a name: it is put before everything that does not begin with another one."""
+
+ACTIONS = ("score", "compare")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """`eval RUN ...` is short for `eval runs RUN ...`."""
+    """Everything but `eval score ...` and `eval compare ...` is `eval RUN ...`."""
     actions = parser.add_subparsers(
         dest="action", required=True, metavar="RUN ... | score | compare"
     )
-    runs = actions.add_parser("runs", help="predict with trained detectors and score (the default)")
+    runs = actions.add_parser(
+        RUNS, prog=parser.prog, help="predict with trained detectors and score (the default)"
+    )
     _configure_runs(runs)
     runs.set_defaults(run_action=_evaluate_runs)
     score = actions.add_parser("score", help="score a predictions file; needs no model, no torch")
@@ -41,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _with_action(arguments: Sequence[str]) -> list[str]:
     asks_for_help = bool(arguments) and arguments[0] in ("-h", "--help")
     named = bool(arguments) and arguments[0] in ACTIONS
-    return [*([] if named or asks_for_help or not arguments else ["runs"]), *arguments]
+    return [*([] if named or asks_for_help or not arguments else [RUNS]), *arguments]
 
 
 def _configure_runs(parser: argparse.ArgumentParser) -> None:

@@ -51,14 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), USER_ERROR)
     except FloatingPointError as error:
         return _fail(str(error), TRAINING_FAILED)
+    except BrokenPipeError:  # the reader of our output has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", USER_ERROR)
     except (ImportError, RuntimeError, ValueError) as error:
         explanation = explain_broken_installation(error)
         if explanation is None:
             raise
         return _fail(explanation, USER_ERROR)
-    except BrokenPipeError:  # the reader of our output has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

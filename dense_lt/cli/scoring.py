@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 OPEN_IMAGES = ("openimages", "openimages-expanded")
 """Protocols that read other files."""
 
+FEWEST_DRAWS = 100
+"""The ends of a 95% interval need some draws beyond them."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -44,10 +47,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resamples",
-        type=_count,
+        type=_draws,
         default=1000,
         metavar="N",
-        help="draws of the images for intervals; 0 for none (default: 1000)",
+        help=f"draws of the images for intervals, at least {FEWEST_DRAWS}; 0 for none "
+        "(default: 1000)",
     )
     parser.add_argument(
         "--norcal",
@@ -115,16 +119,26 @@ def _configure_open_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _draws(text: str) -> int:
+    draws = _whole(text)
+    if draws != 0 and draws < FEWEST_DRAWS:
+        raise argparse.ArgumentTypeError(
+            f"{draws}: it must be at least {FEWEST_DRAWS}, or 0 for no intervals"
+        )
+    return draws
 
 
 def _positive(text: str) -> int:
-    if _count(text) == 0:
-        raise argparse.ArgumentTypeError("it must be at least 1")
-    return int(text)
+    if (number := _whole(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number}: it must be at least 1")
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -202,14 +216,35 @@ def _score_open_images(arguments: argparse.Namespace) -> dict[str, list[Evaluati
 
 
 def _names(arguments: argparse.Namespace) -> dict[str, Path]:
-    """What each predictions file is called: its stem, unless --name says otherwise."""
+    """What each predictions file is called, unless --name says otherwise.
+
+    Its stem; where several have the same, the nearest folder that tells them apart.
+    """
     paths: list[Path] = arguments.predictions
-    named = {path.stem: path for path in paths}
-    if len(named) < len(paths):
-        raise ConfigError("--predictions: two files have the same name; rename one")
     if arguments.name and len(paths) > 1:
         raise ConfigError("--name is for a single predictions file")
-    return {arguments.name: paths[0]} if arguments.name else named
+    stems = [path.stem for path in paths]
+    alike = [path.absolute() for path in paths if stems.count(path.stem) > 1]
+    names = [
+        _folder_name(path.absolute(), [other for other in alike if other.stem == path.stem])
+        if path.absolute() in alike
+        else path.stem
+        for path in paths
+    ]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            "--predictions: two files have the same name, and so have their folders; rename one"
+        )
+    return {arguments.name: paths[0]} if arguments.name else dict(zip(names, paths, strict=True))
+
+
+def _folder_name(path: Path, alike: Sequence[Path]) -> str:
+    """Name of the nearest folder over `path` whose like is different for all of `alike`."""
+    depth = min(len(other.parents) for other in alike)
+    for level in range(depth):
+        if len({other.parents[level].name for other in alike}) == len(alike):
+            return path.parents[level].name or path.stem
+    return path.stem
 
 
 def _settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from dense_lt.engine.schedules import Schedule
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
 from dense_lt.utils.seeding import make_deterministic, seed_everything
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingParts(NamedTuple):
@@ -41,6 +44,7 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     make_deterministic(device)
     data = build_datasets(config.data, seed=config.seed)
     assert data.train is not None, "both splits are built"
+    _look_ahead(config, data)
     seed_everything(config.seed)
     detector = to_device(build_detector(config.model, len(data.categories)), config, device)
     tie_to_classes(detector, data.categories.names)
@@ -61,3 +65,25 @@ def to_device(detector: Detector, config: ExperimentConfig, device: torch.device
     """`detector` on `device`, in the memory layout of training: evaluation gives equal numbers."""
     layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
     return detector.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+
+
+def _look_ahead(config: ExperimentConfig, data: DataSplits) -> None:
+    """Say now what would otherwise be found at the end: validation images, unlearnable classes.
+
+    Raises:
+        DataError: the first, the middle or the last validation image cannot be used.
+    """
+    unseen = [
+        name
+        for name, count in zip(data.categories.names, data.categories.image_counts, strict=True)
+        if count == 0
+    ]
+    if unseen:
+        logger.warning(
+            "%d classes have no training image and cannot be learnt, but count as rare: %s",
+            len(unseen),
+            ", ".join(unseen[:5]) + (", ..." if len(unseen) > 5 else ""),
+        )
+    if data.val is not None and len(data.val) and config.data.on_bad_image == "error":
+        for index in sorted({0, len(data.val) // 2, len(data.val) - 1}):
+            data.val.read_image(index)

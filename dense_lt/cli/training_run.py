@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 
 import torch
@@ -32,7 +32,7 @@ from dense_lt.engine.resume import (
     find_checkpoint,
     own_random_states,
 )
-from dense_lt.engine.run_folder import RunFolder, check_free, clear, write_environment
+from dense_lt.engine.run_folder import RunFolder, check_free, clear, occupied, write_environment
 from dense_lt.engine.step import TrainingStep
 from dense_lt.engine.writers import Metrics
 from dense_lt.utils import distributed
@@ -58,6 +58,19 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
     parts = build_parts(config, device)
     if checkpoint:
         _restore(parts, checkpoint)
+    evaluate = _evaluation(config, parts, run)  # reads the ground truth: before anything is written
+    with occupied(run) if distributed.is_main() else nullcontext():
+        return _train(config, run, parts, checkpoint, evaluate)
+
+
+def _train(
+    config: ExperimentConfig,
+    run: RunFolder,
+    parts: TrainingParts,
+    checkpoint: Checkpoint | None,
+    evaluate: Callable[[int], Metrics],
+) -> int:
+    """From the first step to the exit status, in a folder that is this run's alone."""
     done = checkpoint.step if checkpoint else 0
     if distributed.is_main():
         _start_folder(run, config, parts, done=done)
@@ -74,7 +87,7 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
             periods=periods,
             recorder=recorder,
             save=build_checkpoint_writer(config, detector, optimizer, categories, run=run),
-            evaluate=_evaluation(config, parts, run),
+            evaluate=evaluate,
             random_states=own_random_states(checkpoint) if checkpoint else None,
         )
     if stopped is None:

@@ -122,7 +122,7 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of `steps` and `epochs`")
+            raise ValueError("give exactly one of `steps` and `epochs`; set the other to null")
         return self
 
 

@@ -90,7 +90,9 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
     except FileNotFoundError:
         raise BadImageError(f"{path}: there is no such image") from None
     except UNREADABLE as error:
-        raise BadImageError(f"{path}: cannot be decoded: {error}") from error
+        raise BadImageError(
+            f"{path}: cannot be decoded: {error}; replace it, or set data.on_bad_image=skip"
+        ) from error
     if pixels.shape[:2] != tuple(size):
         raise BadImageError(
             f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} pixels (width x height), but its "

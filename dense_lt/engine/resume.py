@@ -111,6 +111,18 @@ def check_config(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
             + "\n  ".join(lines)
             + "\nSet them as they were, or give the new run another name=..."
         )
+    lengths = [
+        key for key in ("train.steps", "train.epochs") if stored.get(key) != current.get(key)
+    ]
+    if lengths:
+        _logger.warning(
+            "--resume: the run has another length now (%s). Its learning rate followed the old one "
+            "up to step %d, so the result is not that of a run that had this length from the start",
+            ", ".join(
+                f"{key}: {stored.get(key)} before, {current.get(key)} now" for key in lengths
+            ),
+            checkpoint.step,
+        )
 
 
 def _may_change(key: str) -> bool:

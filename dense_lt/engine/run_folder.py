@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +100,29 @@ def clear(run: RunFolder) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def occupied(run: RunFolder) -> Iterator[None]:
+    """Keep other runs out of the folder; the system lets go of it even when a process is killed.
+
+    Raises:
+        ConfigError: another process is training into it.
+    """
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = run.path / ".lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"{run.path}: another process is training into this folder; wait for it, stop it, "
+                "or give another name=..."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

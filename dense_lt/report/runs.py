@@ -42,8 +42,8 @@ class Run:
 
     @property
     def cap(self) -> int:
-        """Detections per image in the headline numbers."""
-        return self.results.max_detections
+        """Detections per image in the headline numbers; 0 where the protocol has no cap."""
+        return self.results.max_detections or 0
 
     @property
     def cap_unit(self) -> str:

@@ -37,12 +37,12 @@ _TRAINED_UNLIKE = (
 
 
 def title(comparison: Comparison) -> str:
-    """Names of what is compared; the first few when there are many."""
+    """Names of what is compared, two as run against reference; the first few of many."""
     labels = [experiment.label for experiment in comparison.experiments]
     if len(labels) == 1:
         return labels[0]
     shown = labels if len(labels) <= 3 else [*labels[:2], f"{len(labels) - 2} more"]
-    return " against ".join(shown[:2]) if len(shown) == 2 else ", ".join(shown)
+    return f"{shown[1]} against {shown[0]}" if len(shown) == 2 else ", ".join(shown)
 
 
 def overview(comparison: Comparison) -> Section:

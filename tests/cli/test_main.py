@@ -79,3 +79,8 @@ def test_what_is_not_understood_is_named(capsys, extra):
     with pytest.raises(SystemExit):
         cli.main(["backbones", "resnet*", extra])
     assert extra in capsys.readouterr().err
+
+
+def test_a_file_where_a_folder_should_be_is_one_message(command, capsys):
+    assert command(FileExistsError(17, "File exists", "README.md")) == 2
+    assert capsys.readouterr().err == "error: README.md: File exists\n"

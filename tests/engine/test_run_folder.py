@@ -8,6 +8,7 @@ from dense_lt.engine.run_folder import (
     RunFolder,
     check_free,
     clear,
+    occupied,
     write_atomically,
     write_environment,
 )
@@ -59,3 +60,15 @@ def test_the_environment_of_the_start_stays_and_resumptions_are_added(tmp_path):
     stored = json.loads(run.environment.read_text())
     assert stored["command"] == "train a"
     assert [entry["step"] for entry in stored["resumed"]] == [10, 30]
+
+
+def test_a_folder_that_a_run_is_in_is_refused_to_others_until_it_ends(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with (
+        occupied(run),
+        pytest.raises(ConfigError, match="another process is training"),
+        occupied(run),
+    ):
+        pass
+    with occupied(run):
+        assert run.path.is_dir()
