@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,7 @@ def read_ground_truth(path: Path, *, masks: bool = False) -> GroundTruth:
 
 def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> GroundTruth:
     """Columns of a parsed annotation file; see `read_ground_truth`."""
-    missing = [] if isinstance(document, dict) else ["images", "annotations", "categories"]
-    missing = missing or [k for k in ("images", "annotations", "categories") if k not in document]
-    if missing:
-        raise DataError(
-            f"{source}: `{missing[0]}` is missing; ground truth is a JSON object with images, "
-            "annotations and categories. Were ground truth and predictions exchanged?"
-        )
+    _check_parts(document, source)
     images, records = document["images"], document["annotations"]
     image_ids, order = _ids(images, f"{source}: images")
     images = [images[index] for index in order]
@@ -62,7 +57,7 @@ def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> Gro
         image=image,
         category=category,
         boxes=boxes,
-        areas=_areas(records, boxes, encoded, notes),
+        areas=_areas(records, boxes, encoded, source, notes),
         ignore=np.array([bool(record.get("ignore", 0)) for record in records], dtype=bool),
         crowd=np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool),
         masks=encoded,
@@ -70,6 +65,29 @@ def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> Gro
         not_exhaustive=not_exhaustive,
         notes=tuple(notes),
     )
+
+
+def _check_parts(document: Any, source: str) -> None:
+    """Three lists of objects are needed."""
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(document, dict) or key not in document:
+            raise DataError(
+                f"{source}: `{key}` is missing; ground truth is a JSON object with images, "
+                "annotations and categories. Were ground truth and predictions exchanged?"
+            )
+        records = document[key]
+        if not isinstance(records, list):
+            raise DataError(f"{source}: `{key}` is {_shown(records)}; a list of objects is needed")
+        if set(map(type, records)) - {dict}:
+            index = next(i for i, record in enumerate(records) if not isinstance(record, dict))
+            raise DataError(
+                f"{source}: {key}: entry {index} is {_shown(records[index])}; an object is "
+                "needed: remove or mend it"
+            )
+
+
+def _shown(value: object) -> str:
+    return {dict: "an object", list: "a list"}.get(type(value)) or json.dumps(value)[:40]
 
 
 def _ids(records: Sequence[Record], where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -180,15 +198,22 @@ def _areas(
     records: Sequence[Record],
     boxes: NDArray[np.float64],
     encoded: PackedMasks | None,
+    source: str,
     notes: list[str],
 ) -> NDArray[np.float64]:
     """(G,) `area`; where it is missing, of the mask if masks are scored, else of the box."""
-    if all("area" in record for record in records):
-        return np.array([record["area"] for record in records], dtype=np.float64)
+    given = [record.get("area") for record in records]
+    for index, area in enumerate(given):
+        if not isinstance(area, int | float | None):
+            raise DataError(
+                f"{source}: annotation {_name(records[index], index)} has `area` {area!r}; a "
+                "number of square pixels is needed, or no `area` at all"
+            )
+    if None not in given:
+        return np.array(given, dtype=np.float64)
     own = boxes[:, 2] * boxes[:, 3]
     if encoded is not None:
         own = mask_areas(encoded)
-    given = [record.get("area") for record in records]
     what = "box" if encoded is None else "mask"
     notes.append(
         f"{given.count(None)} annotations have no `area`; the area of their {what} is used"
@@ -206,7 +231,27 @@ def _checked_cells(
             "no image has `neg_category_ids`: every category counts as looked for in every image"
         )
     negatives = _cells(images, "neg_category_ids", category_ids, source) if federated else None
+    if federated:
+        notes += _gaps(images, set(category_ids.tolist()))
     return negatives, _cells(images, "not_exhaustive_category_ids", category_ids, source)
+
+
+def _gaps(images: Sequence[Record], known: set[int]) -> list[str]:
+    """Notes on images whose negatives are missing or unknown."""
+    missing = sum(image.get("neg_category_ids") is None for image in images)
+    unknown = sum(not known.issuperset(image.get("neg_category_ids") or ()) for image in images)
+    notes = []
+    if missing:
+        notes.append(
+            f"{missing:,} of {len(images):,} images have no `neg_category_ids`: there, only "
+            "categories with an annotation are scored"
+        )
+    if unknown:
+        notes.append(
+            f"{unknown:,} images name a category in `neg_category_ids` that the ground truth does "
+            "not list; these names are left out"
+        )
+    return notes
 
 
 def _cells(

@@ -20,8 +20,12 @@ EPSILON = np.spacing(1)
 class Curves:
     """NaN where a category has no object that counts."""
 
-    precision: NDArray[np.float64]  # (A, T, R, C)
+    precision: NDArray[np.float64]  # (A, T, C, R)
     recall: NDArray[np.float64]  # (A, T, C)
+
+    def average_precision(self) -> NDArray[np.float64]:
+        """(A, T, C) mean over the recall points."""
+        return self.precision.mean(axis=3)
 
 
 def count_objects(objects: Objects, num_categories: int) -> NDArray[np.int64]:
@@ -56,15 +60,14 @@ def measure(ranking: Ranking, matches: Matches, num_objects: NDArray[np.int64], 
         cap: detections per unit of the protocol.
     """
     num_sizes, num_categories = num_objects.shape
-    shape = (num_sizes, len(IOU_THRESHOLDS), len(RECALL_POINTS), num_categories)
-    precision = np.full(shape, np.nan)
-    recall = np.full((*shape[:2], num_categories), np.nan)
+    shape = (num_sizes, len(IOU_THRESHOLDS), num_categories)
+    precision, recall = np.empty((*shape, len(RECALL_POINTS))), np.empty(shape)
     counted = ranking.place < cap
     could_be_false = possible_false_positives(ranking) & counted
     first = np.searchsorted(ranking.category, np.arange(num_categories))
     candidate_counted = counted[matches.detection]
     for size in range(num_sizes):
-        defined = num_objects[size] > 0
+        undefined = num_objects[size] == 0
         tracker = _FalsePositives(could_be_false[size], matches.detection, first)
         for threshold in range(len(IOU_THRESHOLDS)):
             matched = matches.matched[size, threshold]
@@ -72,8 +75,8 @@ def measure(ranking: Ranking, matches: Matches, num_objects: NDArray[np.int64], 
             category = ranking.category[matches.detection[found]]
             false = tracker.before(found, category, matched)
             table, reached = _read_off(category, false, num_objects[size])
-            precision[size, threshold][:, defined] = table[:, defined]
-            recall[size, threshold, defined] = reached[defined]
+            precision[size, threshold], recall[size, threshold] = table, reached
+        precision[size, :, undefined] = recall[size, :, undefined] = np.nan
     return Curves(precision, recall)
 
 
@@ -111,7 +114,7 @@ class _FalsePositives:
 def _read_off(
     category: NDArray[np.integer], false: NDArray[np.int64], num_objects: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision at the recall points (R, C) and recall (C,).
+    """Precision at the recall points (C, R) and recall (C,).
 
     Args:
         category: (n,) of the true positives, in the order of the ranking.
@@ -131,4 +134,4 @@ def _read_off(
         table.ravel()[cell[starts]] = np.maximum.reduceat(precision, starts)
     table = np.maximum.accumulate(table[:, ::-1], axis=1)[:, ::-1]
     found = np.bincount(category, minlength=len(num_objects))
-    return table.T, found / np.maximum(num_objects, 1)
+    return table, found / np.maximum(num_objects, 1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dense_lt.data.categories import CategoryTable, frequency_group
 from dense_lt.evaluation.masks import PackedMasks
+from dense_lt.utils.errors import DataError
 
 TABLE_SIZE = 1 << 21
 """Ids that span no more than this are looked up in a table."""
@@ -83,9 +84,20 @@ class GroundTruth:
         """The same with names' groups and counts from the training set's `table`.
 
         A category that the table lacks was in no training image: it counts as rare.
+
+        Raises:
+            DataError: an id has another name there.
         """
         label_of = table.label_of()
         labels = [label_of.get(int(category_id)) for category_id in self.category_ids]
+        for category_id, name, label in zip(self.category_ids, self.names, labels, strict=True):
+            other = name if label is None else table.names[label]
+            if other != name and name != str(category_id):  # as in a file without names
+                raise DataError(
+                    f"{self.source}: category {category_id} is {name!r}, but {other!r} in the "
+                    "training set; give the training annotations or the table of categories that "
+                    "belong to this ground truth"
+                )
         unknown = sum(label is None for label in labels)
         note = f"{unknown} categories are not in the training set; they count as rare"
         return replace(

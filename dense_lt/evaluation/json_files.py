@@ -51,7 +51,9 @@ def read_json(path: Path, *, drop: str | None = None) -> Any:
         with no_garbage_collection():
             text = path.read_text(encoding="utf-8")
             return json.loads(text, object_hook=without if drop else None)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: {_why_unread(error)}") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from error
 
 
@@ -74,8 +76,18 @@ def read_records(path: Path, piece: int = PIECE) -> Iterator[list[Any]]:
             if text[:1] != "[":
                 raise DataError(f"{path}: a JSON list of detections is needed, found {text[:40]!r}")
             yield from _pieces(file, text[1:], piece, path)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: {_why_unread(error)}") from error
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _why_unread(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "this is a folder; give a file"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def _pieces(file: TextIO, text: str, piece: int, path: Path) -> Iterator[list[Any]]:

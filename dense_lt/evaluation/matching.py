@@ -93,8 +93,15 @@ class _State:
         """Let candidates of different cells choose among their pairs, given as rising (p,)."""
         free = (iou >= self.thresholds[:, None]) & ~self.taken[:, :, target]  # (A, T, p)
         starts = run_starts(candidate)
-        if len(starts) < len(candidate):
-            free = _best_of_each(free, iou, self.ignored[:, target], starts)
+        lengths = np.diff(np.append(starts, len(candidate)))
+        several = np.flatnonzero(np.repeat(lengths > 1, lengths))  # pairs of those with a choice
+        if len(several):
+            free[:, :, several] = _best_of_each(
+                free[:, :, several],
+                iou[several],
+                self.ignored[:, target[several]],
+                run_starts(candidate[several]),
+            )
         size, threshold, pair = np.nonzero(free)
         chosen = target[pair]
         self.taken[size, threshold, chosen] = ~self.reusable[chosen]

@@ -23,7 +23,7 @@ def mean(values: NDArray[np.float64]) -> float | None:
 
 def precision_metrics(curves: Curves, ground_truth: GroundTruth) -> Metrics:
     """AP, AP50, AP75, by size (s, m, l) and by frequency group (r, c, f)."""
-    precision = curves.precision
+    precision = curves.average_precision()
     metrics: Metrics = {
         "AP": mean(precision[ALL_SIZES]),
         "AP50": mean(precision[ALL_SIZES, AT_50]),
@@ -34,7 +34,7 @@ def precision_metrics(curves: Curves, ground_truth: GroundTruth) -> Metrics:
             metrics[f"AP{name[0]}"] = mean(precision[size])
     for group in GROUPS:
         labels = ground_truth.labels_in_group(group)
-        metrics[f"AP{group[0]}"] = mean(precision[ALL_SIZES][:, :, labels])
+        metrics[f"AP{group[0]}"] = mean(precision[ALL_SIZES][:, labels])
     return metrics
 
 
@@ -53,8 +53,8 @@ def class_metrics(curves: Curves, ground_truth: GroundTruth, cap: int) -> Metric
 
 def class_precision(curves: Curves) -> tuple[list[float | None], list[float | None]]:
     """AP and AP50 of every category; None without ground truth."""
-    per_class = curves.precision[ALL_SIZES]  # (T, R, C)
-    ap, ap50 = per_class.mean(axis=(0, 1)), per_class[AT_50].mean(axis=0)
+    per_class = curves.average_precision()[ALL_SIZES]  # (T, C)
+    ap, ap50 = per_class.mean(axis=0), per_class[AT_50]
     return _optional(ap), _optional(ap50)
 
 

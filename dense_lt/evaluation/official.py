@@ -144,7 +144,7 @@ def _masks_alone(document: Document, records: Records) -> Records:
 
 def _curves(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> Curves:
     """(T, R, C, A) and (T, C, A), -1 where undefined -> ours."""
-    precision, recall = precision.transpose(3, 0, 1, 2), recall.transpose(2, 0, 1)
+    precision, recall = precision.transpose(3, 0, 2, 1), recall.transpose(2, 0, 1)
     return Curves(np.where(precision < 0, np.nan, precision), np.where(recall < 0, np.nan, recall))
 
 

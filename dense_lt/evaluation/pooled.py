@@ -72,7 +72,7 @@ def pooled_metrics(matched: Matched, ground_truth: GroundTruth, cap: int) -> Met
     metrics = precision_metrics(everything, replace(ground_truth, groups=None))
     for group in GROUPS:
         curves = pool(matched, ground_truth.labels_in_group(group)).curves(cap)
-        metrics[f"AP{group[0]}"] = mean(curves.precision[ALL_SIZES])
+        metrics[f"AP{group[0]}"] = mean(curves.average_precision()[ALL_SIZES])
     return metrics | recall_metrics(everything, cap)
 
 

@@ -47,7 +47,7 @@ def read_predictions(
     Raises:
         DataError: the file cannot be read, or an entry is broken; the message gives its index.
     """
-    if path.is_dir() or path.suffix == ".npz":
+    if path.is_dir() or (path.suffix == ".npz" and path.exists()):
         return read_columns(path)
     parts: list[Predictions] = []
     first = rectangles = 0

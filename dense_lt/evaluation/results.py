@@ -139,10 +139,13 @@ def why_undefined(name: str, counts: Mapping[str, Any]) -> str:
     group = {group[0]: group for group in GROUPS}.get(name[2:3])
     if group is None or name[:2] != "AP":
         size = {"s": "small ", "m": "medium ", "l": "large "}.get(name[2:3], "")
-        return f"the ground truth holds no {size}object"
+        suffix = " that counts" if counts["annotations"] and not size else ""
+        return f"the ground truth holds no {size}object{suffix}"
     if counts["categories_by_group"] is None:
         return "frequency groups are not known"
     having, total = (
         counts[key][group] for key in ("categories_with_annotations", "categories_by_group")
     )
+    if having:
+        return f"no object of the {group} classes counts"
     return f"{having} of {total} {group} classes have ground truth"

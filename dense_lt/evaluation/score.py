@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from typing import Any, Literal
 
@@ -238,18 +239,28 @@ def _notes(
     crowds = np.count_nonzero(ground_truth.crowd)
     if crowds and not settings.rules.knows_crowds:
         notes.append(f"{crowds} `iscrowd` annotations count as ordinary objects, as in LVIS")
+    areas = ground_truth.areas
+    empty = np.count_nonzero(areas <= 0 if settings.rules.drops_empty else areas < 0)
+    if empty:
+        bound = "0 or below" if settings.rules.drops_empty else "below 0"
+        notes.append(
+            f"{empty:,} of {len(areas):,} annotations have an `area` of {bound}: the protocol "
+            "leaves them out"
+        )
     return notes
 
 
 def _versions(settings: ScoreSettings, backend: Backend) -> dict[str, str]:
     wanted = {"dense_lt", "numpy", "python", backend}
     wanted |= {"pycocotools"} if settings.iou_type != "bbox" else set()
-    found = {**versions(), "lvis": _lvis_version()}
-    return {name: version for name, version in found.items() if name in wanted and version}
+    return {name: version for name, version in _installed().items() if name in wanted and version}
 
 
-def _lvis_version() -> str | None:
+@cache
+def _installed() -> dict[str, str | None]:
+    """Looked up once: it takes longer than scoring a small file."""
     try:
-        return metadata.version("lvis")
+        lvis = metadata.version("lvis")
     except metadata.PackageNotFoundError:
-        return None
+        lvis = None
+    return {**versions(), "lvis": lvis}

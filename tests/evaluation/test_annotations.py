@@ -71,6 +71,31 @@ def test_training_counts_replace_the_groups_of_the_file():
     assert "1 categories are not in the training set" in truth.notes[-1]
 
 
+def test_training_counts_of_other_categories_are_refused():
+    table = CategoryTable(("cat", "cup"), (3, 7), (50, 1), (60, 1), ("common", "rare"))
+    with pytest.raises(DataError, match=r"gt\.json: category 3 is 'owl', but 'cat' in the"):
+        _read(_document()).with_training_counts(table)
+
+
+def test_images_with_missing_or_unknown_negatives_are_counted():
+    document = _document()
+    assert [note for note in _read(document).notes if "neg_category_ids" in note] == [
+        "1 of 2 images have no `neg_category_ids`: there, only categories with an annotation "
+        "are scored"
+    ]
+    document["images"][1]["neg_category_ids"] = [7, 99]
+    (note,) = _read(document).notes
+    assert "1 images name a category in `neg_category_ids` that the ground truth does" in note
+
+
+def test_an_area_of_null_is_a_missing_one():
+    document = _document()
+    document["annotations"][0]["area"] = None
+    truth = _read(document)
+    assert truth.areas.tolist() == [12, 25]
+    assert any("1 annotations have no `area`" in note for note in truth.notes)
+
+
 def test_a_subset_of_images_keeps_what_belongs_to_them():
     truth = _read(_document()).only_images(np.array([9]))
     assert truth.image_ids.tolist() == [9]
@@ -117,6 +142,17 @@ def test_masks_are_encoded_and_stand_in_for_missing_boxes_and_areas():
         ({"categories": [{"id": "a"}]}, "ids must be integers"),
         ({"categories": [{"id": 3, "frequency": "x"}]}, "r, c or f is needed"),
         ({"images": [{"id": 4, "neg_category_ids": ["x"]}]}, "lists of category ids"),
+        ({"annotations": [None]}, "annotations: entry 0 is null; an object is needed"),
+        ({"annotations": {"a": 1}}, "`annotations` is an object; a list of objects is needed"),
+        ({"images": [{"id": 4}, 3]}, "images: entry 1 is 3; an object is needed"),
+        (
+            {
+                "annotations": [
+                    {"id": 5, "image_id": 4, "category_id": 3, "bbox": [0, 0, 1, 2], "area": "x"}
+                ]
+            },
+            r"annotation 5 \(entry 0\) has `area` 'x'; a number of square pixels",
+        ),
     ],
 )
 def test_a_broken_file_says_where_and_what(change, message):

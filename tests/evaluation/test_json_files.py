@@ -48,8 +48,12 @@ def test_a_list_that_is_cut_off_says_after_which_entry(tmp_path, piece):
         list(read_records(path, piece))
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere\.json"):
-        list(read_records(tmp_path / "nowhere.json"))
-    with pytest.raises(DataError, match=r"nowhere\.json"):
-        read_json(tmp_path / "nowhere.json")
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    for path, message in (
+        (tmp_path / "nowhere.json", r"nowhere\.json: there is no such file"),
+        (tmp_path, "this is a folder; give a file"),
+    ):
+        with pytest.raises(DataError, match=message):
+            list(read_records(path))
+        with pytest.raises(DataError, match=message):
+            read_json(path)

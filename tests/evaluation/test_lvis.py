@@ -124,7 +124,7 @@ def _found(*boxes: list[float]) -> list[dict[str, Any]]:
 def _precision(document: dict[str, Any], records: list[dict[str, Any]]) -> float:
     truth, found = columns(document, records)
     curves = match_detections(truth, found, LVIS, caps=(300,)).curves(300)
-    return float(curves.precision[0, 0, :, 0].mean())
+    return float(curves.precision[0, 0, 0].mean())
 
 
 CUP, FAR = [10.0, 10.0, 20.0, 20.0], [60.0, 60.0, 20.0, 20.0]

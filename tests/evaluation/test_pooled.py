@@ -42,7 +42,7 @@ def test_fixed_equals_the_package_on_the_best_of_each_category(seed: int) -> Non
     document, records = make_case(seed, images=12)
     matched = match_detections(*columns(document, records), FIXED, caps=(CAP,))
     found = _package(document, records).eval
-    precision, recall = found["precision"].transpose(3, 0, 1, 2), found["recall"]
+    precision, recall = found["precision"].transpose(3, 0, 2, 1), found["recall"]
     expected = Curves(
         np.where(precision < 0, np.nan, precision),
         np.where(recall < 0, np.nan, recall).transpose(2, 0, 1),
@@ -58,7 +58,7 @@ def test_pooled_curves_equal_the_packages_matches_pooled(seed: int) -> None:
     for categories in ([0, 1, 2, 3, 4], [1, 3]):
         ours = pool(matched, np.array(categories)).curves(CAP)
         expected = _pooled_precision(package, categories)
-        np.testing.assert_allclose(ours.precision[0, :, :, 0], expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(ours.precision[0, :, 0], expected, rtol=0, atol=1e-12)
 
 
 def _pooled_precision(package: Any, categories: list[int]) -> np.ndarray:

@@ -137,3 +137,9 @@ def test_rectangles_that_stand_in_for_masks_are_noted(tmp_path):
         read_predictions(path, masks=True, sizes={1: (9, 9)}, piece=60, notes=notes)
         assert len(notes) == len(expected)
         assert all(part in note for part, note in zip(expected, notes, strict=True))
+
+
+@pytest.mark.parametrize("name", ["nope.json", "nope.npz", "nope"])
+def test_missing_predictions_are_named(tmp_path, name):
+    with pytest.raises(DataError, match=f"{name}: there is no such file"):
+        read_predictions(tmp_path / name)

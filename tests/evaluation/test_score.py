@@ -127,3 +127,14 @@ def test_scoring_imports_no_torch():
         "assert not {'torch', 'cv2', 'lvis', 'matplotlib'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("protocol", ["lvis", "coco"])
+def test_objects_that_the_protocol_leaves_out_for_their_area_are_counted(protocol):
+    document, records = make_case(0, images=20, coco=protocol == "coco")
+    for annotation in document["annotations"]:
+        annotation["area"] = -1
+    result = score(*columns(document, records), ScoreSettings(protocol=protocol))
+    count = len(document["annotations"])
+    assert "AP is n/a: the ground truth holds no object that counts" in result.notes
+    assert any(f"{count} of {count} annotations have an `area` of" in n for n in result.notes)
