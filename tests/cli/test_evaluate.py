@@ -275,3 +275,44 @@ def test_boxes_that_are_scored_as_masks_are_noted(tmp_path, capsys, backend):
     assert "found.json holds no masks; its boxes were scored" in capsys.readouterr().out
     result = EvaluationResult.load(tmp_path / "out" / "results.json")
     assert any("holds no masks" in note for note in result.notes)
+
+
+def test_predictions_of_the_same_name_are_called_by_their_folders(files):
+    found = (files / "found.json").read_text(encoding="utf-8")
+    paths = [files / run / "evaluation" / "predictions.json" for run in ("runA", "runB")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text(found, encoding="utf-8")
+    mixed = [*paths, files / "found.json"]
+    assert _score(files, "--resamples", "0", "--predictions", *map(str, mixed)) == 0
+    for name in ("runA", "runB", "found"):
+        result = EvaluationResult.load(files / "out" / name / "results.json")
+        assert result.run == name
+
+
+def test_the_same_predictions_twice_are_refused(files, capsys):
+    found = str(files / "found.json")
+    assert _score(files, "--predictions", found, found) == 2
+    assert "two files have the same name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("draws", "message"),
+    [
+        ("1", "1: it must be at least 100, or 0 for no intervals"),
+        ("-1", "-1: it must be at least 100, or 0 for no intervals"),
+        ("x", "'x' is not a whole number"),
+    ],
+)
+def test_too_few_draws_are_refused(files, capsys, draws, message):
+    with pytest.raises(SystemExit):
+        _score(files, "--resamples", draws)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["runs", "RUN ..."])
+def test_a_folder_may_have_any_name(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert cli.main(["eval", name]) == 2
+    assert f"{name}: this is no run folder" in capsys.readouterr().err
