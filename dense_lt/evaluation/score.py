@@ -247,14 +247,6 @@ def _notes(
             f"{empty:,} of {len(areas):,} annotations have an `area` of {bound}: the protocol "
             "leaves them out"
         )
-    areas = ground_truth.areas
-    empty = np.count_nonzero(areas <= 0 if settings.rules.drops_empty else areas < 0)
-    if empty:
-        bound = "0 or below" if settings.rules.drops_empty else "below 0"
-        notes.append(
-            f"{empty:,} of {len(areas):,} annotations have an `area` of {bound}: the protocol "
-            "leaves them out"
-        )
     return notes
 
 
