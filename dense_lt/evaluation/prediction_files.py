@@ -56,8 +56,9 @@ def read_predictions(
             predictions_from(records, str(path), masks=masks, sizes=sizes or {}, first=first)
         )
         first += len(records)
-        rectangles += sum(record.get("segmentation") is None for record in records)
-    if masks and rectangles and notes is not None:
+        if masks:
+            rectangles += sum(record.get("segmentation") is None for record in records)
+    if rectangles and notes is not None:
         what = (
             "holds no masks; its boxes were"
             if rectangles == first
