@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 from dense_lt.utils.errors import DataError
 
-PIECE = 1 << 24
-"""Characters of a long list that are read and parsed at once."""
+PIECE = 1 << 18
+"""Characters of a long list that are parsed at once; what comes of so few stays in cache."""
 
 _BETWEEN = re.compile(r"\}\s*,\s*(?=\{)")
 """The end of one object of a list, and the comma."""
