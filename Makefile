@@ -15,7 +15,7 @@ help:
 	@echo "make test    install, run the tests"
 	@echo "make lint    every static check"
 	@echo "make bench   the benchmarks (long; quiet machine)"
-	@echo "make table   train the README's table anew (about 40 minutes on two cores)"
+	@echo "make table   train the README's table anew (18 runs of two minutes of CPU each)"
 
 install: $(READY)
 
