@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,8 +20,28 @@ from dense_lt.structures import ImageInfo, Sample, Target
 
 logger = logging.getLogger(__name__)
 
-SUBSET = 1
-"""Last part of a random key: which objects of a crowded image are used."""
+SUBSET, MIX = 1, 2
+"""Last part of a random key: which objects of a crowded image are used; what is mixed in."""
+
+
+class Mixer(Protocol):
+    """Makes one sample of several: mosaic, mixup, copy-paste."""
+
+    def __call__(
+        self, dataset: DetectionDataset, sample: Annotated, draw: Draw, rng: np.random.Generator
+    ) -> Annotated:
+        """Change `sample`, before the transforms; `dataset.raw(index)` gives further ones.
+
+        Args:
+            dataset: where `sample` comes from.
+            sample: as on disk.
+            draw: its image and its position in the stream; what changes in the course of training
+                must depend on the position alone.
+            rng: for everything random; seeded by seed, position and image, so that a run is the
+                same for any number of processes and after resuming, and that the image that takes
+                a bad one's place meets other partners.
+        """
+        ...
 
 
 class DetectionDataset:
@@ -33,6 +54,7 @@ class DetectionDataset:
         categories: the C classes.
         image_folders: where images are looked for, first to last.
         transform: from the image on disk to the network's input.
+        mixer: makes a sample of several, before `transform`; None takes each image alone.
         seed: augmentation of a sample depends on it and on the sample's position alone.
         masks: whether targets have masks; `table` must hold segmentations.
         max_objects: more objects than this in an image: a random subset is used.
@@ -42,7 +64,7 @@ class DetectionDataset:
         missing: a message that names the images that were not found; None when all were.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         table: AnnotationTable,
         categories: CategoryTable,
@@ -50,6 +72,7 @@ class DetectionDataset:
         transform: Transform,
         *,
         seed: int,
+        mixer: Mixer | None = None,
         masks: bool = False,
         max_objects: int | None = None,
         cache_bytes: int = 0,
@@ -60,6 +83,7 @@ class DetectionDataset:
         self.missing = describe_missing(table, image_folders, paths)
         self._paths = Names(str(path) if path else "" for path in paths)
         self._transform = transform
+        self._mixer = mixer
         self._seed = seed
         self._masks = masks
         self._max_objects = max_objects
@@ -83,14 +107,10 @@ class DetectionDataset:
             BadImageError: the image is missing, unreadable, or of another size than annotated.
         """
         draw = item if isinstance(item, Draw) else Draw(item, item)
-        objects = self._objects(draw)
-        before = (int(self.table.heights[draw.index]), int(self.table.widths[draw.index]))
-        sample = Annotated(
-            image=self.read_image(draw.index),
-            boxes=self.table.boxes[objects],
-            labels=self.table.labels[objects].astype(np.int64),
-            masks=self._rasterize(objects, before) if self._masks else None,
-        )
+        sample = self._load(draw.index, self._objects(draw))
+        if self._mixer is not None:
+            rng = np.random.default_rng((self._seed, draw.position, draw.index, MIX))
+            sample = self._mixer(self, sample, draw, rng)
         sample = self._transform(sample, (self._seed, draw.position))
         # copies: a flipped array may have negative strides, which torch does not take
         image = sample.image.transpose(2, 0, 1).copy(order="C")
@@ -105,6 +125,14 @@ class DetectionDataset:
             "target": target,
             "info": self.info(draw.index, input_size=(image.shape[1], image.shape[2])),
         }
+
+    def raw(self, index: int) -> Annotated:
+        """An image as on disk with all its objects; do not write into the pixels.
+
+        Raises:
+            BadImageError: as for a sample.
+        """
+        return self._load(index, self._objects_of(index))
 
     def labels_of(self, index: int) -> frozenset[int]:
         """Classes in an image, without reading it."""
@@ -140,10 +168,23 @@ class DetectionDataset:
             self._cache[index] = pixels
         return pixels
 
-    def _objects(self, draw: Draw) -> np.ndarray:
+    def _load(self, index: int, objects: np.ndarray) -> Annotated:
+        size = (int(self.table.heights[index]), int(self.table.widths[index]))
+        return Annotated(
+            image=self.read_image(index),
+            boxes=self.table.boxes[objects],
+            labels=self.table.labels[objects].astype(np.int64),
+            masks=self._rasterize(objects, size) if self._masks else None,
+        )
+
+    def _objects_of(self, index: int) -> np.ndarray:
         """Instances of the table that are learnt from an image."""
-        first, last = self.table.offsets[draw.index], self.table.offsets[draw.index + 1]
-        objects = np.arange(first, last)[~self.table.crowd[first:last]]
+        first, last = self.table.offsets[index], self.table.offsets[index + 1]
+        return np.arange(first, last)[~self.table.crowd[first:last]]
+
+    def _objects(self, draw: Draw) -> np.ndarray:
+        """Those instances, or a random subset of them."""
+        objects = self._objects_of(draw.index)
         if self._max_objects is None or len(objects) <= self._max_objects:
             return objects
         generator = np.random.default_rng((self._seed, draw.position, SUBSET))

@@ -96,6 +96,31 @@ def test_a_random_subset_of_many_objects_is_used(tmp_path):
     assert len(dataset[1]["target"]["labels"]) == 1
 
 
+def test_a_mixer_draws_further_images_before_the_transforms(tmp_path):
+    def add_objects(dataset, sample, draw, rng):
+        other = dataset.raw(int(rng.integers(len(dataset))))
+        return sample._replace(
+            boxes=np.concatenate([sample.boxes, other.boxes]),
+            labels=np.concatenate([sample.labels, other.labels + 10 * draw.position]),
+        )
+
+    dataset = _dataset(tmp_path, mixer=add_objects, transform=Transform(short_sides=(60,)))
+    seen = [dataset[Draw(2, position)]["target"] for position in range(1, 20)]
+    assert {len(target["labels"]) for target in seen} == {0, 1, 3}  # images 2, 1 and 0
+    first = next(target for target in seen if len(target["labels"]) == 1)
+    again = [dataset[Draw(2, position)]["target"]["labels"].tolist() for position in range(1, 20)]
+    assert again == [target["labels"].tolist() for target in seen]
+    assert first["boxes"][:, 3].max() == 60  # 17 pixels high, 60 after resizing
+
+
+def test_the_raw_image_has_all_objects_that_can_be_learnt(tmp_path):
+    content = coco_content()
+    content["annotations"][0]["iscrowd"] = 1
+    raw = _dataset(tmp_path, content, Transform(short_sides=(60,)), max_objects=1).raw(0)
+    assert raw.image.shape == (30, 40, 3)
+    assert raw.labels.tolist() == [1, 2]
+
+
 def test_cached_images_are_read_once(tmp_path):
     dataset = _dataset(tmp_path, cache_bytes=10_000)
     before = dataset[0]["image"].clone()
