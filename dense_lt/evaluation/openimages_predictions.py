@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.evaluation.csv_files import NUMBER, ROWS, TEXT, Table, read_tables
-from dense_lt.evaluation.openimages_truth import (
-    CORNERS,
-    OpenImagesTruth,
-    class_index,
-    expand_classes,
-)
+from dense_lt.data.csv_files import NUMBER, ROWS, TEXT, Table, read_tables
+from dense_lt.data.openimages.classes import class_index
+from dense_lt.data.openimages.hierarchy import expand_classes
+from dense_lt.evaluation.openimages_truth import CORNERS, OpenImagesTruth
 from dense_lt.evaluation.pairing import run_starts
 from dense_lt.utils.errors import DataError
 

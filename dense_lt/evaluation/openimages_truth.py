@@ -1,31 +1,24 @@
 """Ground truth of Open Images: boxes, verified labels and the hierarchy -> columns, expanded.
 
-Rules of the challenge (2018/2019; the reference is TensorFlow's object detection API):
-
-- a box, and a label that was verified to be present, hold for all ancestors of their class too;
-- a label that was verified to be absent holds for all descendants;
-- the virtual root of the hierarchy is no class, and a class may stand under several parents.
+How they are expanded is said in `data/openimages/hierarchy.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.evaluation.csv_files import NUMBER, TEXT, Table, column_names, read_table
-from dense_lt.evaluation.json_files import read_json
+from dense_lt.data.csv_files import NUMBER, TEXT, Table, column_names, read_table
+from dense_lt.data.openimages.classes import class_index, read_classes
+from dense_lt.data.openimages.hierarchy import Related, expand_classes, read_hierarchy
 from dense_lt.utils.errors import DataError
 
 CORNERS = ("XMin", "YMin", "XMax", "YMax")
 """In this order here; the files have XMax before YMin, so columns are read by name."""
-
-Related = tuple[NDArray[np.int64], ...]
-"""For every class: itself, then its ancestors (or descendants)."""
 
 
 @dataclass(frozen=True)
@@ -94,75 +87,6 @@ def read_truth(
     )
 
 
-def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Machine ids and names of the classes; a header is recognised by its `LabelName`.
-
-    Raises:
-        DataError: the file cannot be read, or an id is given twice.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    pairs = [line.partition(",") for line in lines if line.strip()]
-    pairs = pairs[1:] if pairs and pairs[0][0] == "LabelName" else pairs
-    ids = tuple(own.strip() for own, _, _ in pairs)
-    twice = sorted({own for own in ids if ids.count(own) > 1})
-    if twice or not ids:
-        raise DataError(f"{path}: class ids must be given, each once; twice: {', '.join(twice)}")
-    return ids, tuple(name.strip().strip('"') for _, _, name in pairs)
-
-
-def read_hierarchy(path: Path | None, classes: Sequence[str]) -> tuple[Related, Related]:
-    """Ancestors and descendants of every class, among `classes`.
-
-    Raises:
-        DataError: the file cannot be read or is no hierarchy.
-    """
-    above: dict[str, set[str]] = {own: set() for own in classes}
-    below: dict[str, set[str]] = {own: set() for own in classes}
-
-    def walk(node: Mapping[str, Any], path_here: tuple[str, ...]) -> None:
-        name = node["LabelName"]
-        for ancestor in path_here:
-            above.setdefault(name, set()).add(ancestor)
-            below.setdefault(ancestor, set()).add(name)
-        for child in node.get("Subcategory", ()):
-            walk(child, (*path_here, name))
-
-    if path is not None:
-        root = read_json(path)
-        try:
-            for child in root["Subcategory"]:  # the root itself is virtual
-                walk(child, ())
-        except (KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}: no hierarchy: LabelName and Subcategory are needed, {error} is missing"
-            ) from error
-    index = {own: number for number, own in enumerate(classes)}
-    return _related(above, index), _related(below, index)
-
-
-def _related(names: Mapping[str, set[str]], index: Mapping[str, int]) -> Related:
-    """Each class itself, then its relations in class order; each once."""
-    return tuple(
-        np.array([own, *sorted(index[n] for n in names[name] - {name} if n in index)])
-        for name, own in index.items()
-    )
-
-
-def expand_classes(
-    category: NDArray[np.integer], related: Related
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows, each as often as its class has relations, and the class of each copy."""
-    lengths = np.array([len(own) for own in related], dtype=np.int64)
-    starts = np.cumsum(lengths) - lengths
-    counts = lengths[category]
-    rows = np.repeat(np.arange(len(category)), counts)
-    nth = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rows, np.concatenate(related)[starts[category][rows] + nth]
-
-
 def _read_boxes(path: Path, notes: list[str]) -> Table:
     columns = {"ImageID": TEXT, "LabelName": TEXT, **dict.fromkeys(CORNERS, NUMBER)}
     if "IsGroupOf" in column_names(path):
@@ -192,12 +116,3 @@ def _known(table: Table, classes: Sequence[str], path: Path, notes: list[str]) -
             f"{path}: {len(category) - len(kept)} rows are of classes that --classes does not list"
         )
     return {name: values[kept] for name, values in {**table, "category": category}.items()}
-
-
-def class_index(names: NDArray[np.bytes_], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Index of each name in `classes`, -1 if it is not there."""
-    known = np.array(classes, dtype=TEXT)
-    order = np.argsort(known)
-    found = np.minimum(np.searchsorted(known[order], names), len(known) - 1)
-    index = order[found]
-    return np.where(known[index] == names, index, -1)

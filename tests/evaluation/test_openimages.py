@@ -312,8 +312,8 @@ def test_predictions_are_written_and_read(case: Case, tmp_path: Path) -> None:
         (("a", "car", 1.5, LEFT), r"row 2 has Score 1\.5"),
         (("a", "car", "nan", LEFT), "row 2 has Score nan"),
         (("a", "car", 0.5, (0, "inf", 0, 1)), r"row 2 has the box \[0\.0, 0\.0, inf, 1\.0\]"),
-        (("a", "car", "x", LEFT), "after row 1"),
-        (("a" * 50, "car", 0.5, LEFT), "ImageID is longer than 39 bytes"),
+        (("a", "car", "x", LEFT), "line 3: Score is 'x'; a number is needed"),
+        (("a" * 50, "car", 0.5, LEFT), "line 3: ImageID is longer than 39 bytes"),
     ],
 )
 def test_a_broken_row_is_named(case: Case, row: Row, message: str) -> None:

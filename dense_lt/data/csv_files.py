@@ -1,0 +1,161 @@
+"""Large CSV files as columns, picked by name, some hundred thousand rows at a time.
+
+No torch import: scoring needs this module.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import warnings
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dense_lt.utils.errors import DataError
+
+ROWS = 250_000
+"""Rows that are parsed at once."""
+
+TEXT = "S40"
+"""Names as bytes; those of Open Images have at most 16."""
+
+NUMBER = "f8"
+WHOLE = "i4"
+FLAG = "i1"
+
+Table = dict[str, NDArray[Any]]
+"""Column name -> (n,)."""
+
+
+def read_tables(path: Path, columns: Mapping[str, str], rows: int = ROWS) -> Iterator[Table]:
+    """The wanted columns of a CSV file with a header, some rows at a time.
+
+    Args:
+        path: of the file; columns may stand in any order, others are passed over.
+        columns: name -> TEXT, NUMBER, WHOLE or FLAG.
+        rows: that are parsed at once.
+
+    Raises:
+        DataError: the file cannot be read, a column is missing, or a value is broken; the message
+            names line and column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = _split(file.readline())
+            places = [_place(header, name, path) for name in columns]
+            layout = np.dtype(list(columns.items()))
+            done = 0
+            while len(table := _parse(file, layout, places, rows, path, done)):
+                done += len(table)
+                yield {name: table[name] for name in columns}
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from error
+
+
+def read_table(path: Path, columns: Mapping[str, str]) -> Table:
+    """The wanted columns of a whole file; see `read_tables`."""
+    parts = list(read_tables(path, columns))
+    return {
+        name: np.concatenate([np.zeros(0, kind), *(part[name] for part in parts)])
+        for name, kind in columns.items()
+    }
+
+
+def column_names(path: Path) -> list[str]:
+    """The header of a CSV file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return _split(file.readline())
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from error
+
+
+def line_of(path: Path, row: int) -> int:
+    """Line of the file, from 1, on which `row` stands: 0 is the first below the header."""
+    with path.open(encoding="utf-8-sig") as file:
+        filled = (line for line, text in enumerate(file, 1) if text.strip())
+        return next(islice(filled, row + 1, None))
+
+
+def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> DataError:
+    """What to raise for a file that cannot be read as text."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return DataError(f"{path}: there is no such file; check the path")
+    return DataError(f"{path}: cannot be read: {error}")
+
+
+def _split(line: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([line]), [])]
+
+
+def _place(header: list[str], name: str, path: Path) -> int:
+    if name in header:
+        return header.index(name)
+    near = difflib.get_close_matches(name, header, 1)
+    hint = f"; did you mean {near[0]!r} to be it?" if near else ""
+    raise DataError(f"{path}: there is no column {name!r}; the header is {','.join(header)}{hint}")
+
+
+def _parse(
+    file: IO[str], layout: np.dtype[Any], places: list[int], rows: int, path: Path, done: int
+) -> NDArray[Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*contained no data")
+            table = np.loadtxt(
+                file,
+                dtype=layout,
+                delimiter=",",
+                quotechar='"',
+                usecols=places,
+                max_rows=rows,
+                comments=None,
+                ndmin=1,
+            )
+    except ValueError as error:
+        raise DataError(f"{path}: {_broken(path, layout, places, done) or error}") from error
+    for name in layout.names or ():
+        if layout[name].kind == "S" and (long := _fills(table[name])).any():
+            line, most = line_of(path, done + int(long.argmax())), layout[name].itemsize - 1
+            raise DataError(f"{path}: line {line}: {name} is longer than {most} bytes")
+    return table
+
+
+def _broken(path: Path, layout: np.dtype[Any], places: list[int], done: int) -> str | None:
+    """The first value after `done` rows that is not what its column holds, in words."""
+    first = line_of(path, done)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(islice(file, first - 1, None))
+        for row in filter(None, reader):
+            line = first - 1 + reader.line_num
+            if len(row) <= max(places):
+                return f"line {line}: has {len(row)} values; at least {max(places) + 1} are needed"
+            for name, place in zip(layout.names or (), places, strict=True):
+                what = {"f": "a number", "i": "a whole number"}.get(layout[name].kind)
+                if what and not _is(row[place], layout[name]):
+                    return f"line {line}: {name} is {row[place]!r}; {what} is needed"
+    return None
+
+
+def _is(text: str, kind: np.dtype[Any]) -> bool:
+    try:
+        np.array(text.strip()).astype(kind)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _fills(texts: NDArray[Any]) -> NDArray[np.bool_]:
+    """(n,) texts that use the last byte there is, so that they may have been cut."""
+    width = texts.dtype.itemsize
+    letters = np.ascontiguousarray(texts).view(np.uint8).reshape(-1, width)
+    return letters[:, -1] != 0
