@@ -8,12 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dense_lt.config.assigners import AssignerConfig, AtssConfig
-from dense_lt.config.losses import (
-    ClassificationLossConfig,
-    FocalLossConfig,
-    GIoULossConfig,
-    QualityLossConfig,
-)
+from dense_lt.config.box_losses import BoxLossConfig, GIoULossConfig, QualityLossConfig
+from dense_lt.config.losses import ClassificationLossConfig, FocalLossConfig
 from dense_lt.config.section import Section
 
 
@@ -168,9 +164,13 @@ class OneStageConfig(Section):
     box_coder: Literal["delta", "distance"] = "delta"
     """`delta`: centre shift and log size; `distance`: exp distances to the four sides."""
 
+    box_deviations: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    """Standard deviations that `delta` codes are divided by; null: 1. [0.1, 0.1, 0.2, 0.2] in
+    ATSS and in two-stage detectors."""
+
     head: DenseHeadConfig = DenseHeadConfig()
     loss: ClassificationLossConfig = FocalLossConfig()
-    box_loss: GIoULossConfig = GIoULossConfig()
+    box_loss: BoxLossConfig = GIoULossConfig()
     quality_loss: QualityLossConfig = QualityLossConfig()
     inference: InferenceConfig = InferenceConfig()
 
@@ -189,6 +189,14 @@ class OneStageConfig(Section):
             raise ValueError(
                 f"`assigner.size_limits` has {len(limits)} entries but `pyramid.levels` has "
                 f"{num_levels} levels; give one limit for every level but the last"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _deviations_fit(self) -> Self:
+        if self.box_deviations is not None and self.box_coder != "delta":
+            raise ValueError(
+                f"`box_deviations` belongs to `box_coder: delta`, got {self.box_coder}; remove it"
             )
         return self
 
@@ -218,6 +226,12 @@ class OneStageConfig(Section):
                     raise ValueError(
                         "`assigner.kind: max_iou` gives objects to priors whose centre lies "
                         "outside of them, which have no centerness; set `quality_loss.target: iou`"
+                    )
+                if self.box_loss.weighting == "centerness":
+                    raise ValueError(
+                        "`assigner.kind: max_iou` gives objects to priors whose centre lies "
+                        "outside of them, which have no centerness; set `box_loss.weighting` to "
+                        "none or iou"
                     )
         return self
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import assert_never
 
 from dense_lt.config.assigners import AssignerConfig, AtssConfig, CenterConfig, MaxIoUConfig
-from dense_lt.config.losses import GIoULossConfig
+from dense_lt.config.box_losses import BoxLossConfig, GIoULossConfig, SmoothL1LossConfig
 from dense_lt.config.model import AnchorsConfig, BackboneConfig, OneStageConfig
 from dense_lt.losses.build import build_classification_loss
-from dense_lt.losses.regression import BoxLoss, GIoUBoxLoss
+from dense_lt.losses.regression import (
+    BoxLoss,
+    GIoUBoxLoss,
+    SmoothL1BoxLoss,
+    SumOfBoxLosses,
+)
 from dense_lt.models.assigners.atss import AtssAssigner
 from dense_lt.models.assigners.base import Assigner
 from dense_lt.models.assigners.center import CenterAssigner
@@ -67,7 +72,7 @@ def build_detector(config: OneStageConfig, num_classes: int) -> Detector:
             assigner=_assigner(config.assigner),
             coder=coder,
             classification=classification,
-            box=_box_loss(config.box_loss),
+            box=_box_loss(config.box_loss, coder),
             quality_weight=config.quality_loss.weight,
             quality_target=config.quality_loss.target,
         ),
@@ -110,7 +115,7 @@ def _priors(config: AnchorsConfig, *, strides: tuple[int, ...]) -> PriorGenerato
 def _coder(config: OneStageConfig) -> BoxCoder:
     match config.box_coder:
         case "delta":
-            return DeltaBoxCoder()
+            return DeltaBoxCoder(config.box_deviations or (1.0, 1.0, 1.0, 1.0))
         case "distance":
             return DistanceBoxCoder()
         case _:
@@ -133,9 +138,15 @@ def _assigner(config: AssignerConfig) -> Assigner:
             assert_never(config)
 
 
-def _box_loss(config: GIoULossConfig) -> BoxLoss:
+def _box_loss(config: BoxLossConfig, coder: BoxCoder) -> BoxLoss:
+    mean = {"weighting": config.weighting, "divide_by": config.divide_by}
     match config:
-        case GIoULossConfig():
-            return GIoUBoxLoss(weight=config.weight, iou_weighted=config.iou_weighted)
+        case GIoULossConfig(weight=weight, l1_weight=l1_weight):
+            loss = GIoUBoxLoss(weight=weight, **mean)
+            if not l1_weight:
+                return loss
+            return SumOfBoxLosses((loss, SmoothL1BoxLoss(coder, beta=0.0, weight=l1_weight)))
+        case SmoothL1LossConfig(weight=weight, beta=beta):
+            return SmoothL1BoxLoss(coder, beta=beta, weight=weight, **mean)
         case _:
             assert_never(config)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dense_lt.losses.classification import ClassificationLoss
-from dense_lt.losses.regression import BoxLoss
+from dense_lt.losses.regression import BoxLoss, PlacedBoxes
 from dense_lt.models.assigners.base import Assigner
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import centerness, centers, paired_iou
@@ -77,9 +77,9 @@ class DenseLoss(nn.Module):
             assignment = self.assign(priors, targets)
             if normalizer is None:
                 normalizer = normalizer_over_processes(assignment.weights.sum())
-            boxes, iou = self._decode_positives(predictions, priors, assignment)
-            weights = assignment.weights
-            losses = {"box": self.box(boxes, assignment.boxes, iou, weights, normalizer)}
+            placed = self._decode_positives(predictions, priors, assignment)
+            iou = placed.iou
+            losses = {"box": self.box(placed, normalizer)}
             if predictions.quality is not None:
                 logits = torch.cat(predictions.quality, dim=1)[assignment.images, assignment.rows]
                 losses["quality"] = self._rate(logits, priors, assignment, iou) / normalizer
@@ -105,12 +105,13 @@ class DenseLoss(nn.Module):
 
     def _decode_positives(
         self, predictions: DensePredictions, priors: Priors, assignment: Assignment
-    ) -> tuple[Tensor, Tensor]:
-        """Predicted boxes (P, 4) with gradient, and their IoU (P,) with the truth, without."""
+    ) -> PlacedBoxes:
+        """What is predicted for the positives, with gradient, and the truth."""
         codes = torch.cat(predictions.codes, dim=1)[assignment.images, assignment.rows]
-        boxes = self.coder.decode(codes, priors.boxes[assignment.rows])
-        iou = paired_iou(boxes.detach(), assignment.boxes).clamp(0, 1)
-        return boxes, iou * assignment.weights
+        starts = priors.boxes[assignment.rows]
+        boxes = self.coder.decode(codes, starts)
+        iou = paired_iou(boxes.detach(), assignment.boxes).clamp(0, 1) * assignment.weights
+        return PlacedBoxes(codes, boxes, starts, assignment.boxes, iou, assignment.weights)
 
     def _classify(
         self,

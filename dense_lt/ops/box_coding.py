@@ -32,23 +32,36 @@ class DeltaBoxCoder:
 
     The law holds for boxes less than 62.5 times as wide and as high as their prior.
 
-    Source: Ren et al. 2015 (Faster R-CNN), equation 2; weights 1.
+    Source: Ren et al. 2015 (Faster R-CNN), equation 2; the deviations are those of its code.
     """
+
+    def __init__(
+        self, deviations: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    ) -> None:
+        """`deviations`: standard deviations of (dx, dy, dw, dh) that codes are divided by."""
+        self.deviations = deviations
 
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """See `BoxCoder`; boxes need a positive width and height."""
         prior_sizes = priors[..., 2:] - priors[..., :2]
         sizes = boxes[..., 2:] - boxes[..., :2]
         shifts = (boxes[..., :2] + sizes / 2 - priors[..., :2] - prior_sizes / 2) / prior_sizes
-        return torch.cat([shifts, torch.log(sizes / prior_sizes)], dim=-1)
+        codes = torch.cat([shifts, torch.log(sizes / prior_sizes)], dim=-1)
+        return codes if self._plain else codes / codes.new_tensor(self.deviations)
 
     def decode(self, codes: Tensor, priors: Tensor) -> Tensor:
         """See `BoxCoder`."""
         codes = at_least_float32(codes)
+        if not self._plain:
+            codes = codes * codes.new_tensor(self.deviations)
         prior_sizes = priors[..., 2:] - priors[..., :2]
         centers = priors[..., :2] + prior_sizes / 2 + codes[..., :2] * prior_sizes
         sizes = prior_sizes * codes[..., 2:].clamp(max=MAX_LOG_SIZE).exp()
         return torch.cat([centers - sizes / 2, centers + sizes / 2], dim=-1)
+
+    @property
+    def _plain(self) -> bool:
+        return self.deviations == (1.0, 1.0, 1.0, 1.0)
 
 
 class DistanceBoxCoder:

@@ -44,16 +44,16 @@ def make_tiny() -> Detector:
     return TinyDetector().double()
 
 
-def make_one_stage(*, iou_weighted: bool = True) -> Detector:
+def make_one_stage(*, weighting: str = "iou") -> Detector:
     """The real one-stage detector; its losses are float32."""
     torch.manual_seed(0)
-    settings = {**ONE_STAGE, "box_loss": {"iou_weighted": iou_weighted}}
+    settings = {**ONE_STAGE, "box_loss": {"kind": "giou", "weighting": weighting}}
     return build_detector(OneStageConfig.model_validate(settings), NUM_CLASSES)
 
 
 def make_one_stage_unweighted() -> Detector:
     """Its box loss is divided by positives alone, so that it can be cut into micro-batches."""
-    return make_one_stage(iou_weighted=False)
+    return make_one_stage(weighting="none")
 
 
 MAKERS = {

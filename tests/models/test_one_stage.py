@@ -5,9 +5,7 @@ import pytest
 import torch
 
 from dense_lt.balance.statistics import commit_all, named_statistics
-from dense_lt.config.losses import GIoULossConfig
 from dense_lt.config.model import OneStageConfig
-from dense_lt.losses.regression import GIoUBoxLoss
 from dense_lt.models.build import build_detector
 from dense_lt.ops.boxes import paired_iou
 from dense_lt.structures import ImageBatch
@@ -159,7 +157,7 @@ def test_micro_batches_equal_the_whole_batch_with_the_window_normaliser():
     """Unweighted boxes, GroupNorm: losses and gradients add up to those of the batch."""
     images = images_of([(64, 96)] * 4)
     targets = [TARGETS[0], target(), target((10, 10, 50, 50, 1)), TARGETS[0]]
-    detector = build(box_loss={"kind": "giou", "iou_weighted": False})
+    detector = build(box_loss={"kind": "giou", "weighting": "none"})
 
     def gradient():
         return torch.cat([p.grad.flatten() for p in detector.parameters()])
@@ -198,20 +196,6 @@ def test_autocast_leaves_the_losses_in_float32():
     assert all(p.grad.isfinite().all() for p in detector.parameters())
 
 
-def test_the_weighted_box_loss_by_hand():
-    """Two positives, IoU 1 and 0.5: (0 * 1 + (1 - 0.5) * 0.5) / max(1.5, 1) = 1 / 6."""
-    truth = torch.tensor([[0.0, 0, 4, 4], [0.0, 0, 4, 4]])
-    boxes = torch.tensor([[0.0, 0, 4, 4], [0.0, 0, 4, 2]])
-    iou = paired_iou(boxes, truth)
-    normalizer = torch.tensor(2.0)
-    weights = torch.ones(2)
-    weighted = GIoUBoxLoss(weight=1.0, iou_weighted=True)(boxes, truth, iou, weights, normalizer)
-    plain = GIoUBoxLoss(weight=2.0, iou_weighted=False)(boxes, truth, iou, weights, normalizer)
-    assert weighted.item() == pytest.approx(1 / 6)
-    assert plain.item() == pytest.approx(2 * 0.5 / 2)
-    assert GIoULossConfig().kind == "giou"
-
-
 def test_a_tiny_detector_learns_two_objects_by_heart():
     detector = build(head={"prior_probability": 0.01})
     images, targets = images_of(SIZES), TARGETS
@@ -243,9 +227,17 @@ def test_every_score_starts_at_the_prior_whatever_logits_the_loss_adds():
 
 @pytest.mark.parametrize("quality_loss", [{"target": "iou"}, {"target": "centerness"}])
 @pytest.mark.parametrize("kind", ["equalized_focal", "equalized_quality_focal"])
-@pytest.mark.parametrize("iou_weighted", [True, False])
+@pytest.mark.parametrize(
+    "box_loss",
+    [
+        {"kind": "giou", "weighting": "iou"},
+        {"kind": "giou", "weighting": "centerness", "l1_weight": 1.0},
+        {"kind": "smooth_l1"},
+    ],
+    ids=["iou", "centerness", "smooth_l1"],
+)
 def test_without_waiting_for_the_device_losses_and_gradients_are_the_same(
-    monkeypatch, kind, iou_weighted, quality_loss
+    monkeypatch, kind, box_loss, quality_loss
 ):
     """As on CUDA: all priors take part with weights 0 and 1; one batch has no object at all."""
     results = []
@@ -253,7 +245,7 @@ def test_without_waiting_for_the_device_losses_and_gradients_are_the_same(
         monkeypatch.setattr("dense_lt.models.dense_loss._knows_counts", lambda _, k=knows: k)
         detector = build(
             loss={"kind": kind},
-            box_loss={"kind": "giou", "iou_weighted": iou_weighted},
+            box_loss=box_loss,
             quality_loss=quality_loss,
         )
         for targets in (TARGETS, [target(), target()]):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from dense_lt.ops.box_coding import DeltaBoxCoder, DistanceBoxCoder
 
-CODERS = [DeltaBoxCoder(), DistanceBoxCoder()]
+CODERS = [DeltaBoxCoder(), DeltaBoxCoder((0.1, 0.1, 0.2, 0.2)), DistanceBoxCoder()]
 coordinate = st.floats(1, 500)
 
 
@@ -26,6 +26,15 @@ def test_deltas_by_hand():
     boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0]])
     expected = torch.tensor([[0.5, 0.0, 0.6931472, 0.0]])
     torch.testing.assert_close(DeltaBoxCoder().encode(boxes, priors), expected)
+
+
+def test_deviations_divide_the_deltas_by_hand():
+    """The example above: 0.5 / 0.1 and ln 2 / 0.2."""
+    priors = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+    boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0]])
+    coder = DeltaBoxCoder((0.1, 0.1, 0.2, 0.2))
+    expected = torch.tensor([[5.0, 0.0, 3.4657359, 0.0]])
+    torch.testing.assert_close(coder.encode(boxes, priors), expected)
 
 
 def test_distances_by_hand():
