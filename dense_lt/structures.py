@@ -54,12 +54,42 @@ class ImageInfo:
     not_exhaustive_labels: frozenset[int] = frozenset()  # present, but not every one annotated
 
 
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Outlines of the M objects of one image: Q closed rings of P corners in all.
+
+    A point is inside an object where the object's rings wind around it: where the winding number,
+    summed over its rings, is not 0. So parts add up and rings in the other sense cut holes, whether
+    the image was flipped or not. Coordinates are those of boxes: pixel (row i, column j) covers
+    [j, j + 1] x [i, i + 1], and is set when its centre is inside.
+    """
+
+    points: Tensor  # (P, 2) float32 x and y, pixels of the network input
+    rings: Tensor  # (Q + 1,) int64: ring q is points[rings[q] : rings[q + 1]], perhaps empty
+    objects: Tensor  # (M + 1,) int64: object m owns the rings objects[m] to objects[m + 1]
+
+    def __len__(self) -> int:
+        return len(self.objects) - 1
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Masks:
+        """The same outlines on `device`."""
+        return Masks(
+            self.points.to(device, non_blocking=non_blocking),
+            self.rings.to(device, non_blocking=non_blocking),
+            self.objects.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Masks:
+        """The same outlines in page-locked memory; a DataLoader calls it by this name."""
+        return Masks(self.points.pin_memory(), self.rings.pin_memory(), self.objects.pin_memory())
+
+
 class Target(TypedDict):
     """Ground truth of one image, in the pixels of the network input."""
 
     boxes: Tensor  # (M, 4) float32 xyxy
     labels: Tensor  # (M,) int64 in [0, C)
-    masks: NotRequired[Tensor]  # (M, H, W) bool, present when masks are learnt
+    masks: NotRequired[Masks]  # of M objects, present when masks are learnt
 
 
 class Sample(TypedDict):

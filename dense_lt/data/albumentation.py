@@ -28,6 +28,9 @@ class Pipeline:
     Args:
         transforms: (class name, arguments) of each.
 
+    Attributes:
+        moves_pixels: whether one of them may move pixels, not only change their colours.
+
     Raises:
         ConfigError: there is no such transform, or it refuses its arguments.
     """
@@ -38,6 +41,8 @@ class Pipeline:
 
         self._names = ", ".join(name for name, _ in transforms)
         parts = [_build(albumentations, name, arguments) for name, arguments in transforms]
+        colours = albumentations.ImageOnlyTransform
+        self.moves_pixels = not all(isinstance(part, colours) for part in parts)
         boxes = albumentations.BboxParams(
             format="pascal_voc",
             label_fields=["index"],

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from dense_lt.structures import Batch, ImageBatch, Sample
+from dense_lt.data.outlines import Outlines
+from dense_lt.structures import Batch, ImageBatch, Masks, Sample
 
 
 def collate(samples: Sequence[Sample], *, multiple_of: int) -> Batch:
@@ -28,3 +29,14 @@ def collate(samples: Sequence[Sample], *, multiple_of: int) -> Batch:
         [sample["target"] for sample in samples],
         [sample["info"] for sample in samples],
     )
+
+
+def to_masks(outlines: Outlines) -> Masks:
+    """Outlines as tensors, which share their memory."""
+    arrays = (outlines.points, outlines.rings, outlines.objects)
+    return Masks(*(torch.as_tensor(array) for array in arrays))
+
+
+def to_outlines(masks: Masks) -> Outlines:
+    """The inverse of `to_masks`; on the CPU."""
+    return Outlines(masks.points.numpy(), masks.rings.numpy(), masks.objects.numpy())

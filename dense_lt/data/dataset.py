@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from dense_lt.data.batching import to_masks
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
+from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
-from dense_lt.data.segmentations import to_mask
 from dense_lt.data.table import AnnotationTable, Names
 from dense_lt.data.transforms import Annotated, Transform
 from dense_lt.structures import ImageInfo, Sample, Target
@@ -119,7 +120,7 @@ class DetectionDataset:
             "labels": torch.from_numpy(sample.labels),
         }
         if sample.masks is not None:
-            target["masks"] = torch.from_numpy(np.array(sample.masks, dtype=bool, order="C"))
+            target["masks"] = to_masks(sample.masks)
         return {
             "image": torch.from_numpy(image),
             "target": target,
@@ -174,7 +175,7 @@ class DetectionDataset:
             image=self.read_image(index),
             boxes=self.table.boxes[objects],
             labels=self.table.labels[objects].astype(np.int64),
-            masks=self._rasterize(objects, size) if self._masks else None,
+            masks=self._outlines(objects, size) if self._masks else None,
         )
 
     def _objects_of(self, index: int) -> np.ndarray:
@@ -190,6 +191,6 @@ class DetectionDataset:
         generator = np.random.default_rng((self._seed, draw.position, SUBSET))
         return np.sort(generator.choice(objects, self._max_objects, replace=False))
 
-    def _rasterize(self, objects: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        masks = [to_mask(self.table.segmentation(int(i)), *size) for i in objects]
-        return np.array(masks, dtype=np.uint8).reshape(-1, *size)
+    def _outlines(self, objects: np.ndarray, size: tuple[int, int]) -> Outlines:
+        segmentations = [self.table.segmentation(int(i)) for i in objects]
+        return Outlines.from_segmentations(segmentations, size)

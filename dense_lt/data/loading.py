@@ -10,11 +10,12 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from dense_lt.data.batching import collate
+from dense_lt.data.batching import collate, to_masks, to_outlines
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.images import BadImageError
+from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
-from dense_lt.structures import Batch, Sample, Target
+from dense_lt.structures import Batch, Masks, Sample, Target
 from dense_lt.utils.children import heed_only_parent
 from dense_lt.utils.errors import ConfigError, DataError
 
@@ -126,26 +127,24 @@ class BatchLoader:
 
 
 def _as_arrays(targets: list[Target]) -> list[Any]:
-    """Boxes and labels as arrays, which are sent by value.
+    """Tensors as arrays, which are sent by value.
 
     A tensor would be sent as an open file, and two for every image of every batch that waits are
     soon more than a process may have.
     """
-    return [
-        {**target, "boxes": target["boxes"].numpy(), "labels": target["labels"].numpy()}
-        for target in targets
-    ]
+    return [{name: _to_array(value) for name, value in target.items()} for target in targets]
 
 
 def _as_tensors(targets: list[Any]) -> list[Any]:
-    return [
-        {
-            **target,
-            "boxes": torch.as_tensor(target["boxes"]),
-            "labels": torch.as_tensor(target["labels"]),
-        }
-        for target in targets
-    ]
+    return [{name: _to_tensor(value) for name, value in target.items()} for target in targets]
+
+
+def _to_array(value: Any) -> Any:
+    return to_outlines(value) if isinstance(value, Masks) else value.numpy()
+
+
+def _to_tensor(value: Any) -> Any:
+    return to_masks(value) if isinstance(value, Outlines) else torch.as_tensor(value)
 
 
 def _identity(fetched: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from dense_lt.data.batching import to_outlines
 from dense_lt.structures import Batch, Target
 
 TILE = 360
@@ -46,8 +47,9 @@ def draw_sample(
     pixels = image.permute(1, 2, 0).numpy().astype(np.float32)
     labels: list[int] = target["labels"].tolist()
     if "masks" in target:
-        for label, mask in zip(labels, target["masks"].numpy(), strict=True):
-            inside = np.array(color_of(label), dtype=np.float32)
+        bitmaps = to_outlines(target["masks"]).to_bitmaps(pixels.shape[:2])
+        for label, bitmap in zip(labels, bitmaps, strict=True):
+            inside, mask = np.array(color_of(label), dtype=np.float32), bitmap != 0
             pixels[mask] = (1 - MASK_STRENGTH) * pixels[mask] + MASK_STRENGTH * inside
     height, width = pixels.shape[:2]
     scale = TILE / max(height, width)

@@ -8,12 +8,14 @@ configuration names are albumentations'.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from dense_lt.data.albumentation import MIN_SIDE, Pipeline
+from dense_lt.data.outlines import Outlines
 
 
 class Annotated(NamedTuple):
@@ -22,11 +24,11 @@ class Annotated(NamedTuple):
     image: np.ndarray  # (H, W, 3) uint8, RGB
     boxes: np.ndarray  # (M, 4) float32 xyxy
     labels: np.ndarray  # (M,) int64
-    masks: np.ndarray | None = None  # (M, H, W) uint8, 0 or 1
+    masks: Outlines | None = None  # of the M objects
 
     def take(self, indices: np.ndarray) -> Annotated:
         """The same image with some of its objects."""
-        masks = None if self.masks is None else self.masks[indices]
+        masks = None if self.masks is None else self.masks.take(indices)
         return Annotated(self.image, self.boxes[indices], self.labels[indices], masks)
 
 
@@ -91,19 +93,17 @@ def fit_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int]:
 
 
 def resize(sample: Annotated, size: tuple[int, int]) -> Annotated:
-    """Scale everything to `size` (height, width); masks are cut at one half after interpolation."""
+    """Scale everything to `size` (height, width)."""
     image, boxes, labels, masks = sample
     height, width = image.shape[:2]
     if size == (height, width):
         return sample
-    scale = np.array([size[1] / width, size[0] / height] * 2, dtype=np.float32)
-    shrinks = size[0] * size[1] < height * width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    if masks is not None:
-        grey = [cv2.resize(mask * 255, size[::-1], interpolation=method) > 127 for mask in masks]
-        masks = np.array(grey, dtype=np.uint8).reshape(-1, *size)
+    scale = np.array([size[1] / width, size[0] / height], dtype=np.float32)
+    method = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_LINEAR
     image = cv2.resize(image, size[::-1], interpolation=method)
-    return Annotated(image, boxes * scale, labels, masks)
+    if masks is not None:
+        masks = replace(masks, points=masks.points * scale)
+    return Annotated(image, boxes * np.tile(scale, 2), labels, masks)
 
 
 def flip_horizontally(sample: Annotated) -> Annotated:
@@ -112,7 +112,9 @@ def flip_horizontally(sample: Annotated) -> Annotated:
     width = image.shape[1]
     flipped = boxes.copy()
     flipped[:, [0, 2]] = width - boxes[:, [2, 0]]
-    return Annotated(image[:, ::-1], flipped, labels, None if masks is None else masks[:, :, ::-1])
+    if masks is not None:
+        masks = masks.moved(np.array([[-1, 0, width], [0, 1, 0]]))
+    return Annotated(image[:, ::-1], flipped, labels, masks)
 
 
 def flip_vertically(sample: Annotated) -> Annotated:
@@ -121,26 +123,38 @@ def flip_vertically(sample: Annotated) -> Annotated:
     height = image.shape[0]
     flipped = boxes.copy()
     flipped[:, [1, 3]] = height - boxes[:, [3, 1]]
-    return Annotated(image[::-1], flipped, labels, None if masks is None else masks[:, ::-1])
+    if masks is not None:
+        masks = masks.moved(np.array([[1, 0, 0], [0, -1, height]]))
+    return Annotated(image[::-1], flipped, labels, masks)
 
 
 def transpose(sample: Annotated) -> Annotated:
     """Exchange the axes."""
     image, boxes, labels, masks = sample
-    masks = None if masks is None else masks.transpose(0, 2, 1)
+    if masks is not None:
+        masks = replace(masks, points=masks.points[:, ::-1].copy())
     return Annotated(image.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]], labels, masks)
 
 
 def drop_small(sample: Annotated) -> Annotated:
-    """Clip boxes to the image and leave out those with a side below MIN_SIDE."""
+    """Clip objects to the image and leave out those whose box has a side below MIN_SIDE."""
     height, width = sample.image.shape[:2]
     limit = np.array([width, height, width, height], dtype=np.float32)
     boxes = np.clip(sample.boxes, 0, limit)
     kept = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1))
-    sample = sample._replace(boxes=boxes)
+    masks = None if sample.masks is None else sample.masks.clipped((height, width))
+    sample = sample._replace(boxes=boxes, masks=masks)
     return sample if len(kept) == len(boxes) else sample.take(kept)
 
 
 def _apply(pipeline: Pipeline, sample: Annotated, seed: int) -> Annotated:
-    image, boxes, kept, masks = pipeline(sample.image, sample.boxes, sample.masks, seed=seed)
-    return Annotated(image, boxes, sample.labels[kept], masks)
+    """Outlines go through as pictures, the one form that every transform knows, if they must."""
+    image, boxes, labels, outlines = sample
+    drawn = outlines is not None and pipeline.moves_pixels
+    bitmaps = outlines.to_bitmaps(image.shape[:2]) if outlines is not None and drawn else None
+    image, boxes, kept, bitmaps = pipeline(image, boxes, bitmaps, seed=seed)
+    if bitmaps is not None:
+        outlines = Outlines.from_bitmaps(bitmaps)
+    elif outlines is not None and len(kept) < len(outlines):
+        outlines = outlines.take(kept)
+    return Annotated(image, boxes, labels[kept], outlines)

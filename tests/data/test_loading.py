@@ -12,12 +12,13 @@ from dense_lt.data.transforms import Transform
 from dense_lt.utils.errors import ConfigError, DataError
 
 
-def _dataset(folder, *, spoilt=(), transform=None) -> DetectionDataset:
+def _dataset(folder, *, spoilt=(), transform=None, masks=False) -> DetectionDataset:
     path = write_set(folder, lvis_content())
     for name in spoilt:
         (folder / name).write_bytes(b"no image")
     table, categories = read_annotations(path)
-    return DetectionDataset(table, categories, [folder], transform or Transform(), seed=0)
+    transform = transform or Transform()
+    return DetectionDataset(table, categories, [folder], transform, seed=0, masks=masks)
 
 
 def _loader(dataset, draws, *, bad_images="error", workers=0) -> BatchLoader:
@@ -88,6 +89,13 @@ def test_batches_are_the_same_with_any_number_of_workers(tmp_path):
     for alone, shared in zip(*runs, strict=True):
         assert (alone.images.pixels == shared.images.pixels).all()
         assert alone.infos == shared.infos
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_outlines_travel_with_a_batch(tmp_path, workers):
+    (batch,) = _loader(_dataset(tmp_path, masks=True), [[0, 2]], workers=workers)
+    assert [len(target["masks"]) for target in batch.targets] == [3, 0]
+    assert batch.targets[0]["masks"].points.shape == (12, 2)
 
 
 def test_an_endless_loader_can_be_left_and_asked_again(tmp_path):

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from dense_lt.data.batching import collate
+from dense_lt.data.batching import collate, to_masks
+from dense_lt.data.outlines import Outlines
 from dense_lt.data.preview import GAP, TILE, color_of, contact_sheet, draw_sample
 from dense_lt.structures import ImageInfo, Target
 
@@ -16,7 +17,7 @@ def _target(height: int, width: int, *, masks: bool = False) -> Target:
     boxes = torch.tensor([[width / 4, height / 4, width / 2, height / 2]])
     target: Target = {"boxes": boxes, "labels": torch.tensor([1])}
     if masks:
-        target["masks"] = torch.ones(1, height, width, dtype=torch.bool)
+        target["masks"] = to_masks(Outlines.from_bitmaps(np.ones((1, height, width))))
     return target
 
 
