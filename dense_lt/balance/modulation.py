@@ -7,10 +7,10 @@ ratio of inf means that nothing was seen yet and leaves the class as the plain l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dense_lt.ops.sigmoid_loss.arguments import Modulation
@@ -67,12 +67,49 @@ class EqualizedFocal:
         return _focal(gamma, gamma / self.gamma, self.alpha)
 
 
+class ClassWeightedFocal(nn.Module):
+    """Focal loss with a fixed weight for every class, on its positives or on all its entries.
+
+    Args:
+        class_weight: (C,), such as `counts.class_weights`.
+        alpha: see `ConstantFocal`.
+        gamma: see `ConstantFocal`.
+        positives_only: whether negatives keep the weight of plain focal loss.
+    """
+
+    class_weight: Tensor
+
+    def __init__(
+        self,
+        class_weight: Tensor,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        *,
+        positives_only: bool = True,
+    ) -> None:
+        super().__init__()
+        self.plain = ConstantFocal(alpha, gamma)
+        self.positives_only = positives_only
+        # a setting, made again from the data: not part of a checkpoint
+        self.register_buffer("class_weight", class_weight, persistent=False)
+
+    def forward(self, ratio: Tensor) -> Modulation:
+        """Reads the number of classes off `ratio`, nothing else."""
+        gamma, positive, negative = self.plain(ratio)
+        weight = self.class_weight
+        return Modulation(
+            gamma, weight * positive, negative if self.positives_only else weight * negative
+        )
+
+
 @dataclass(frozen=True)
 class EqualizationV2:
-    """Cross-entropy with negatives weighted down and positives up while the ratio is low.
+    """Negatives weighted down and positives up while the ratio is low, of cross-entropy or focal.
 
     Negatives weigh f(ratio) = sigmoid(steepness (ratio - mu)), positives 1 + alpha (1 - f). The
-    ratio is not clamped; a class of which nothing was seen gets 1 and 1.
+    ratio is not clamped; a class of which nothing was seen gets 1 and 1. These weights multiply
+    cross-entropy (published) or, with `focal_gamma` and `focal_alpha`, the focal loss: among the
+    many easy negatives of a dense head the weights alone leave rare classes drowning.
 
     Source: Tan et al. 2021, Equalization loss v2; the published code starts at a ratio of 100,
     which gives the same weights as inf.
@@ -87,15 +124,30 @@ class EqualizationV2:
     alpha: float = 4.0
     """What the weight of positives gains at ratio 0."""
 
+    focal_alpha: float = -1.0
+    """Weight of positives in the focal loss, see `ConstantFocal`."""
+
+    focal_gamma: float = 0.0
+    """Focusing exponent of the focal loss; 0 is cross-entropy."""
+
     def __call__(self, ratio: Tensor) -> Modulation:
         """See the class."""
-        negative = torch.sigmoid(self.steepness * (ratio - self.mu))
-        return Modulation(torch.zeros_like(ratio), 1 + self.alpha * (1 - negative), negative)
+        gamma, positive, negative = ConstantFocal(self.focal_alpha, self.focal_gamma)(ratio)
+        share = torch.sigmoid(self.steepness * (ratio - self.mu))
+        return Modulation(gamma, positive * (1 + self.alpha * (1 - share)), negative * share)
 
 
-def with_unmodulated_column(modulation: Modulation) -> Modulation:
-    """`modulation` of C classes -> of C + 1, the last with plain cross-entropy."""
-    columns = zip(modulation, (0.0, 1.0, 1.0), strict=True)
+class Column(NamedTuple):
+    """Exponent and weights of one logit."""
+
+    gamma: float = 0.0
+    positive_weight: float = 1.0
+    negative_weight: float = 1.0
+
+
+def with_column(modulation: Modulation, column: Column) -> Modulation:
+    """`modulation` of C classes -> of C + 1, the last of which is `column`."""
+    columns = zip(modulation, column, strict=True)
     return Modulation(*(functional.pad(v, (0, 1), value=last) for v, last in columns))
 
 

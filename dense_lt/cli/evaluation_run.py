@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dense_lt.balance.counts import ClassCounts
 from dense_lt.cli.training_parts import to_device
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.load import load_config
@@ -70,7 +71,8 @@ def _evaluate(
     # The checkpoint brings all weights; pretrained ones need not be there any more.
     backbone = config.model.backbone.model_copy(update={"pretrained": False, "weights": None})
     model = config.model.model_copy(update={"backbone": backbone})
-    detector = to_device(build_detector(model, len(categories)), config, device)
+    counts = ClassCounts(categories.image_counts, categories.instance_counts)
+    detector = to_device(build_detector(model, len(categories), counts), config, device)
     restore_model(detector, stored)
     evaluate = prepare_evaluation(config, data.val, categories, device, resume=resume)
     return evaluate(detector, stored.step, out)

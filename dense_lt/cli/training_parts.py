@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.optim import Optimizer
 
+from dense_lt.balance.counts import ClassCounts
 from dense_lt.balance.statistics import tie_to_classes
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.data.build import DataSplits, build_datasets, steps_per_epoch
@@ -46,8 +47,10 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     assert data.train is not None, "both splits are built"
     _look_ahead(config, data)
     seed_everything(config.seed)
-    detector = to_device(build_detector(config.model, len(data.categories)), config, device)
-    tie_to_classes(detector, data.categories.names)
+    classes = data.categories
+    counts = ClassCounts(classes.image_counts, classes.instance_counts)
+    detector = to_device(build_detector(config.model, len(classes), counts), config, device)
+    tie_to_classes(detector, classes.names)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)
     return TrainingParts(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dense_lt.balance.modulation import Modulator, with_unmodulated_column
+from dense_lt.balance.modulation import Column, Modulator, with_column
 from dense_lt.balance.statistics import GradientStatistics
 from dense_lt.ops.matching import BACKGROUND
 from dense_lt.ops.sigmoid_loss.arguments import Matrices, Modulation, as_tuple
@@ -88,8 +88,9 @@ class SigmoidLoss(nn.Module):
         statistics: tracker of the C classes.
         weight: factor of the loss.
         needs_quality: positives have their box's IoU as target instead of 1.
-        objectness: one logit more, whose target is 1 for background. It is never modulated, has no
-            statistics, and its complement multiplies the scores (Tan et al. 2021).
+        objectness: how one logit more is shaped, whose target is 1 for background; None for no
+            such logit. It has no statistics, and its complement multiplies the scores (Tan et al.
+            2021, where it has plain cross-entropy).
         note_scaled: note gradients after the factor weight / normaliser, as EFL does, or before
             it, as EQL v2 does.
         backend: see `modulated_sigmoid_loss`.
@@ -102,7 +103,7 @@ class SigmoidLoss(nn.Module):
         *,
         weight: float = 1.0,
         needs_quality: bool = False,
-        objectness: bool = False,
+        objectness: Column | None = None,
         note_scaled: bool = True,
         backend: BackendName = "auto",
     ) -> None:
@@ -115,7 +116,7 @@ class SigmoidLoss(nn.Module):
         self.note_scaled = note_scaled
         self.backend: BackendName = backend
         self.num_classes = statistics.num_classes
-        self.num_logits = self.num_classes + int(objectness)
+        self.num_logits = self.num_classes + int(objectness is not None)
 
     def forward(
         self,
@@ -168,7 +169,7 @@ class SigmoidLoss(nn.Module):
     def modulation(self) -> Modulation:
         """Exponent and weights of the K logits in the current optimizer step."""
         modulation = self.modulator(self.statistics.ratio())
-        return with_unmodulated_column(modulation) if self.objectness else modulation
+        return with_column(modulation, self.objectness) if self.objectness else modulation
 
     def scores(self, logits: Tensor) -> Tensor:
         """`logits` (..., K) -> (..., C) probabilities, float32."""
@@ -213,7 +214,9 @@ class SigmoidLoss(nn.Module):
         modulation, groups, targets = self.modulation(), None, as_tuple(labels)
         if class_mask is not None:
             groups = [_image_of_row(own, len(class_mask)) for own in targets]
-            allowed = functional.pad(class_mask, (0, int(self.objectness)), value=True)
+            allowed = functional.pad(
+                class_mask, (0, self.num_logits - self.num_classes), value=True
+            )
             weight = modulation.negative_weight * allowed
             modulation = modulation._replace(negative_weight=weight)
         if self.objectness:  # background is the class of the objectness logit

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from dense_lt.balance.modulation import (
+    ClassWeightedFocal,
+    Column,
     ConstantFocal,
     EqualizationV2,
     EqualizedFocal,
-    with_unmodulated_column,
+    with_column,
 )
 
 RATIO = torch.tensor([math.inf, 0.0, 0.5, 1.0, 3.0])
@@ -50,7 +52,27 @@ def test_eql_v2_map_has_the_published_values():
     assert positive.tolist() == pytest.approx([1, 5, 4.893, 1.333, 1], rel=1e-3)
 
 
-def test_the_objectness_column_is_plain():
-    shape = with_unmodulated_column(EqualizationV2()(RATIO))
-    assert [values[-1].item() for values in shape] == [0.0, 1.0, 1.0]
+def test_eql_v2_focal_multiplies_both():
+    """At ratio 0.8 negatives weigh 1/2 and positives 1 + 4/2 = 3, times 3/4 and 1/4 of focal."""
+    policy = EqualizationV2(steepness=12.0, mu=0.8, alpha=4.0, focal_alpha=0.25, focal_gamma=2.0)
+    gamma, positive, negative = policy(torch.tensor([0.8, math.inf]))
+    assert gamma.tolist() == [2.0, 2.0]
+    assert positive.tolist() == pytest.approx([0.25 * 3, 0.25])
+    assert negative.tolist() == pytest.approx([0.75 / 2, 0.75])
+
+
+@pytest.mark.parametrize("positives_only", [True, False])
+def test_class_weights_multiply_focal(positives_only):
+    policy = ClassWeightedFocal(torch.tensor([2.0, 0.5]), positives_only=positives_only)
+    gamma, positive, negative = policy(torch.tensor([0.0, math.inf]))
+    assert gamma.tolist() == [2.0, 2.0]
+    assert positive.tolist() == [0.5, 0.125]
+    assert negative.tolist() == ([0.75, 0.75] if positives_only else [1.5, 0.375])
+    assert not policy.state_dict()
+
+
+def test_a_column_is_appended():
+    assert Column() == (0.0, 1.0, 1.0)
+    shape = with_column(EqualizationV2()(RATIO), Column(2.0, 0.75, 0.25))
+    assert [values[-1].item() for values in shape] == [2.0, 0.75, 0.25]
     assert all(len(values) == 6 for values in shape)

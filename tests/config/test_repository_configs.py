@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dense_lt.balance.counts import ClassCounts
 from dense_lt.config.load import load_config
 from dense_lt.models.build import build_detector
 from dense_lt.utils.errors import ConfigError
@@ -31,7 +32,7 @@ def test_every_configuration_loads_and_builds_without_memory(path):
     backbone = config.model.backbone.model_copy(update={"weights": None, "pretrained": False})
     model = config.model.model_copy(update={"backbone": backbone})
     with torch.device("meta"):
-        detector = build_detector(model, num_classes=1203)
+        detector = build_detector(model, 1203, ClassCounts(tuple(range(1203)), (5,) * 1203))
     assert next(detector.parameters()).is_meta
     assert detector.summary()["classes"] == 1203
 

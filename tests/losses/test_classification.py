@@ -8,17 +8,29 @@ from helpers.dense_loss import Replayed, by_autograd, draw_problem
 from pydantic import TypeAdapter
 from torch.nn import functional
 
+from dense_lt.balance.counts import ClassCounts
 from dense_lt.balance.modulation import EqualizationV2
 from dense_lt.config.losses import ClassificationLossConfig
 from dense_lt.losses.build import build_classification_loss
 from dense_lt.ops.matching import BACKGROUND, IGNORE
 
-KINDS = ["focal", "equalized_focal", "quality_focal", "equalized_quality_focal", "eql_v2", "bce"]
+KINDS = [
+    "focal",
+    "equalized_focal",
+    "quality_focal",
+    "equalized_quality_focal",
+    "eql_v2",
+    "eql_v2_focal",
+    "class_weighted_focal",
+    "bce",
+]
 
 
 def build(kind, num_classes=7, **settings):
     section = TypeAdapter(ClassificationLossConfig).validate_python({"kind": kind, **settings})
-    return build_classification_loss(section, num_classes)
+    images = tuple(range(1, num_classes + 1))
+    counts = ClassCounts(images, instances=tuple(100 // n for n in images))
+    return build_classification_loss(section, num_classes, counts)
 
 
 def draw(loss, seed=0, rows=60):
@@ -54,7 +66,7 @@ def test_every_kind_equals_its_formula_and_notes_its_gradient(kind):
         value, gradient = call(loss, problem, normalizer=4.0)
         torch.testing.assert_close(value, expected.loss, rtol=1e-9, atol=0)
         torch.testing.assert_close(gradient, expected.gradient, rtol=1e-8, atol=1e-12)
-        weight = 1.0 if kind == "eql_v2" else 2.0 / 4.0
+        weight = 1.0 if kind in {"eql_v2", "eql_v2_focal"} else 2.0 / 4.0
         noted = loss.statistics.pending() / weight
         torch.testing.assert_close(noted[0], expected.positive[:7], rtol=1e-6, atol=1e-12)
         torch.testing.assert_close(noted[1], expected.negative[:7], rtol=1e-6, atol=1e-12)
@@ -77,11 +89,12 @@ def test_gradcheck(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_step_is_the_plain_loss(kind):
-    """Nothing was seen yet: EFL is focal loss, EQFL is quality focal loss, EQL v2 cross-entropy."""
+    """Nothing was seen yet: EFL is focal loss, EQFL quality focal loss, EQL v2 cross-entropy."""
     plain = {
         "equalized_focal": build("focal"),
         "equalized_quality_focal": build("quality_focal"),
         "eql_v2": build("bce", 8),
+        "eql_v2_focal": build("focal"),
     }.get(kind, build(kind))
     loss = build(kind)
     problem = draw(loss)
@@ -176,6 +189,35 @@ def test_settings_reach_the_loss():
     assert loss.num_logits == 5
     tracker = build("focal", 5, statistics={"decay": 0.9, "count_prior": 3}).statistics
     assert (tracker.decay, tracker.positive[0].item()) == (0.9, 3)
+
+
+def test_objectness_on_a_dense_head_is_focal_loss_of_objects():
+    """One more logit z says "background": focal loss of -z against "this is an object"."""
+    loss = build("eql_v2_focal", 4, objectness=True)
+    problem = draw(loss)
+    _, gradient = call(loss, problem)
+    objects = build("focal", 1)
+    logits = -problem.logits[:, 4:].clone()
+    found = torch.where(problem.labels >= 0, 0, problem.labels)
+    _, expected = call(objects, problem._replace(logits=logits, labels=found))
+    torch.testing.assert_close(gradient[:, 4:], -expected)
+
+
+def test_counts_decide_the_weights():
+    """Images 1, 2, 3, 4; weights 1/n have the mean 25/48."""
+    inverse = build("class_weighted_focal", 4, scheme="inverse").modulation()
+    expected = torch.tensor([0.25 * 48 / 25 / n for n in (1, 2, 3, 4)])
+    torch.testing.assert_close(inverse.positive_weight, expected)
+    instances = build("class_weighted_focal", 4, scheme="inverse", count="instances").modulation()
+    assert instances.positive_weight[0] < instances.positive_weight[3]
+
+
+def test_a_loss_that_needs_counts_says_so():
+    section = TypeAdapter(ClassificationLossConfig).validate_python(
+        {"kind": "class_weighted_focal"}
+    )
+    with pytest.raises(ValueError, match="class_weighted_focal` looks at how often"):
+        build_classification_loss(section, 3)
 
 
 def test_the_summary_averages_over_groups():

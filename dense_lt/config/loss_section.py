@@ -1,0 +1,36 @@
+"""What the settings of all classification losses have in common."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dense_lt.config.section import Section
+
+
+class StatisticsConfig(Section):
+    """How gradient is accumulated per class; the published systems use the defaults."""
+
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the sums at every optimizer step; 1 keeps the whole life (published)."""
+
+    count_prior: float = Field(default=0.0, ge=0)
+    """Added to both sums of every class, so that a ratio starts near 1; 0 is the published form."""
+
+
+class LossSection(Section):
+    """Every classification loss."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """Factor on this loss in the total."""
+
+    statistics: StatisticsConfig = StatisticsConfig()
+
+
+class FocalSection(LossSection):
+    """A classification loss that shapes the focal loss (Lin et al. 2017)."""
+
+    alpha: float = Field(default=0.25, ge=-1, le=1)
+    """Weight of positives, negatives get 1 - alpha; below 0 both get 1."""
+
+    gamma: float = Field(default=2.0, ge=0)
+    """Focusing exponent; 0 is cross-entropy."""
