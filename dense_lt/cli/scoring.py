@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dense_lt.cli import calibrations
 from dense_lt.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dense_lt.data.categories import CategoryTable
+    from dense_lt.evaluation.calibration import Calibration
     from dense_lt.evaluation.results import EvaluationResult
     from dense_lt.evaluation.rules import IouType
     from dense_lt.evaluation.score import ScoreSettings
@@ -53,15 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"draws of the images for intervals, at least {FEWEST_DRAWS}; 0 for none "
         "(default: 1000)",
     )
-    parser.add_argument(
-        "--norcal",
-        nargs="+",
-        type=float,
-        default=[],
-        metavar="GAMMA",
-        help="score once more with the odds of each score divided by the class's training images "
-        "to the power GAMMA (NorCal)",
-    )
+    calibrations.configure(parser)
     parser.add_argument("--name", default="", help="name over the numbers; default: the file's")
 
 
@@ -170,25 +163,24 @@ def _is_open_images(arguments: argparse.Namespace) -> bool:
 
 
 def _score_annotations(arguments: argparse.Namespace) -> dict[str, list[EvaluationResult]]:
-    from dense_lt.evaluation.score_files import score_files
+    from dense_lt.evaluation.score_files import FilesToScore
 
-    training = _training_categories(arguments)
-    return {
-        name: [
-            score_files(
-                arguments.gt,
-                path,
-                _settings(arguments, protocol, iou_type, gamma),
-                training=training,
+    training = calibrations.read_training(arguments)
+    results = {}
+    for name, path in _names(arguments).items():
+        files = FilesToScore(arguments.gt, path, training.categories)
+        methods = calibrations.wanted(arguments, training, path)
+        results[name] = [
+            files.score(
+                _settings(arguments, protocol, iou_type, method),
                 backend=arguments.backend,
                 run=name,
             )
             for protocol in dict.fromkeys(arguments.protocol)
             for iou_type in dict.fromkeys(arguments.iou_type)
-            for gamma in (None, *arguments.norcal)
+            for method in (None, *methods)
         ]
-        for name, path in _names(arguments).items()
-    }
+    return results
 
 
 def _score_open_images(arguments: argparse.Namespace) -> dict[str, list[EvaluationResult]]:
@@ -248,7 +240,10 @@ def _folder_name(path: Path, alike: Sequence[Path]) -> str:
 
 
 def _settings(
-    arguments: argparse.Namespace, protocol: str, iou_type: IouType, gamma: float | None
+    arguments: argparse.Namespace,
+    protocol: str,
+    iou_type: IouType,
+    calibration: Calibration | None,
 ) -> ScoreSettings:
     from dense_lt.evaluation.score import ScoreSettings
 
@@ -257,21 +252,9 @@ def _settings(
         iou_type=iou_type,
         caps=tuple(arguments.max_dets),
         mask_area=arguments.mask_area,
-        norcal=gamma,
+        calibration=calibration,
         resamples=arguments.resamples,
     )
-
-
-def _training_categories(arguments: argparse.Namespace) -> CategoryTable | None:
-    if arguments.categories:
-        from dense_lt.data.categories import CategoryTable
-
-        return CategoryTable.load(arguments.categories)
-    if arguments.train_annotations:
-        from dense_lt.data.lvis import read_annotations
-
-        return read_annotations(arguments.train_annotations, masks=False)[1]
-    return None
 
 
 def report(results: Sequence[EvaluationResult], paths: Sequence[Path]) -> None:

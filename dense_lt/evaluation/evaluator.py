@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.classifier import CLASSIFIER_FILE, weights_of
 from dense_lt.evaluation.ground_truth import GroundTruth
 from dense_lt.evaluation.predict import PredictionRun, predict, why_nothing
 from dense_lt.evaluation.prediction_files import write_predictions
@@ -116,6 +117,9 @@ class DetectorEvaluator:
                 for settings in self._settings(folder)
             ]
             self._report(results, predicted, folder)
+            weights = weights_of(detector, self.categories.dataset_ids)
+            if folder is not None and weights is not None:
+                weights.save(folder / CLASSIFIER_FILE)
         return distributed.broadcast_object(results)
 
     def _report(

@@ -12,7 +12,7 @@ import numpy as np
 
 from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.bootstrap import bootstrap
-from dense_lt.evaluation.calibration import norcal
+from dense_lt.evaluation.calibration import Calibration
 from dense_lt.evaluation.curves import Curves
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.intervals import SEED
@@ -51,8 +51,8 @@ class ScoreSettings:
     """Caps of detections, the first for the headline; empty takes the protocol's."""
     mask_area: MaskArea = "mask"
     """What decides the size range of a detected mask."""
-    norcal: float | None = None
-    """Exponent of NorCal, which changes the scores first; None takes them as they are."""
+    calibration: Calibration | None = None
+    """Changes the scores first; None takes them as they are."""
     resamples: int = 0
     """Resamples of the images for intervals around the headline numbers; 0 makes none."""
 
@@ -87,8 +87,8 @@ def score(
     """
     settings = settings or ScoreSettings()
     caps = settings.all_caps
-    if settings.norcal is not None:
-        predictions = norcal(predictions, ground_truth, settings.norcal)
+    if settings.calibration is not None:
+        predictions = settings.calibration(predictions, ground_truth)
     matched = match_detections(
         ground_truth,
         predictions,
@@ -202,8 +202,8 @@ def _rules_in_words(settings: ScoreSettings, backend: Backend) -> dict[str, str]
         "cap": f"{settings.all_caps[0]:,} detections of one {settings.rules.cap_unit}",
         "backend": "dense_lt" if backend == "ours" else backend,
     }
-    if settings.norcal is not None:
-        words["calibration"] = f"NorCal {settings.norcal:g}"
+    if settings.calibration is not None:
+        words["calibration"] = settings.calibration.label
     if settings.iou_type != "bbox":
         words["iou"] = IOU_RULES[settings.iou_type]
         words["size_of_a_detection"] = {
@@ -216,7 +216,7 @@ def _rules_in_words(settings: ScoreSettings, backend: Backend) -> dict[str, str]
 def _notes(
     ground_truth: GroundTruth, predictions: Predictions, settings: ScoreSettings
 ) -> list[str]:
-    notes = []
+    notes = [] if settings.calibration is None else list(settings.calibration.notes)
     _, known = look_up(ground_truth.category_ids, predictions.category_ids)
     if not known.all():
         ids = np.unique(predictions.category_ids[~known])

@@ -31,7 +31,7 @@ def score_files(
 
     Args:
         ground_truth: LVIS or COCO annotations.
-        predictions: JSON list of detections.
+        predictions: JSON list of detections, npz file or folder of them.
         settings: what to measure.
         training: frequency groups and counts of the training set; None takes what is in
             `ground_truth`.
@@ -41,17 +41,51 @@ def score_files(
     Raises:
         DataError: a file cannot be used, or the two do not belong together.
     """
-    truth, found = read_inputs(ground_truth, predictions, settings)
-    if training is not None:
-        truth = truth.with_training_counts(training)
-    if backend == "ours":
-        return score(truth, found, settings, run=run)
-    if settings.norcal is not None:
-        raise DataError(f"--norcal: --backend {backend} scores what the file says; leave one out")
-    curves = official_curves(read_json(ground_truth), read_json(predictions), settings, backend)
-    by_cap = {cap: class_metrics(curves[cap], truth, cap) for cap in settings.all_caps}
-    first = curves[settings.all_caps[0]]
-    return summarise(truth, found, by_cap, first, settings, run=run, backend=backend)
+    files = FilesToScore(ground_truth, predictions, training)
+    return files.score(settings, backend=backend, run=run)
+
+
+class FilesToScore:
+    """An annotation file and a predictions file, each read once however often they are scored."""
+
+    def __init__(
+        self, ground_truth: Path, predictions: Path, training: CategoryTable | None = None
+    ) -> None:
+        """Remember them; see `score_files`."""
+        self._paths = (ground_truth, predictions)
+        self._training = training
+        self._inputs: dict[bool, tuple[GroundTruth, Predictions]] = {}
+
+    def score(
+        self, settings: ScoreSettings, *, backend: Backend = "ours", run: str = ""
+    ) -> EvaluationResult:
+        """Measure; see `score_files`.
+
+        Raises:
+            DataError: a file cannot be used, or the two do not belong together.
+        """
+        truth, found = self._read(settings)
+        if backend == "ours":
+            return score(truth, found, settings, run=run)
+        if settings.calibration is not None:
+            raise DataError(
+                f"{settings.calibration.label}: --backend {backend} scores what the file says; "
+                "leave one out"
+            )
+        document, records = map(read_json, self._paths)
+        curves = official_curves(document, records, settings, backend)
+        by_cap = {cap: class_metrics(curves[cap], truth, cap) for cap in settings.all_caps}
+        first = curves[settings.all_caps[0]]
+        return summarise(truth, found, by_cap, first, settings, run=run, backend=backend)
+
+    def _read(self, settings: ScoreSettings) -> tuple[GroundTruth, Predictions]:
+        masks = settings.iou_type != "bbox"
+        if masks not in self._inputs:
+            truth, found = read_inputs(*self._paths, settings)
+            if self._training is not None:
+                truth = truth.with_training_counts(self._training)
+            self._inputs[masks] = (truth, found)
+        return self._inputs[masks]
 
 
 def read_inputs(

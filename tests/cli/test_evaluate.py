@@ -190,6 +190,7 @@ def test_a_run_is_predicted_and_scored(run_folder, capsys):
     assert result.config is not None
     assert result.per_class[0].train_images is not None
     assert result.seconds_per_image
+    assert (run_folder / "evaluation" / "classifier.json").is_file()
 
 
 def test_a_run_can_be_evaluated_on_its_first_images(run_folder, tmp_path):

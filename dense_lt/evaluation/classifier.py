@@ -1,0 +1,86 @@
+"""How long are the weights of each class? What tau-normalisation needs to know of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dense_lt.evaluation.json_files import read_json
+from dense_lt.utils.errors import DataError
+
+if TYPE_CHECKING:
+    from dense_lt.models.detector import Detector
+
+CLASSIFIER_FILE = "classifier.json"
+"""Its name in a folder of evaluation results."""
+
+
+@dataclass(frozen=True)
+class ClassifierWeights:
+    """The last layer of a detector's classifier, as far as tau-normalisation looks at it."""
+
+    of_category: Mapping[int, tuple[float, float]]
+    """Category id -> norm of the class's weights over all priors of a location, and mean bias."""
+    has_quality: bool
+    """Scores are multiplied by the predicted quality of the box."""
+
+    def save(self, path: Path) -> None:
+        """Write what `load` reads."""
+        stored = {
+            "has_quality": self.has_quality,
+            "norm_and_bias": {str(key): list(value) for key, value in self.of_category.items()},
+        }
+        path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> ClassifierWeights:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: the file cannot be read or holds something else.
+        """
+        stored = read_json(path)
+        try:
+            rows = {
+                int(key): (float(n), float(b)) for key, (n, b) in stored["norm_and_bias"].items()
+            }
+            return cls(rows, bool(stored["has_quality"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: holds no classifier weights: {error!r}. `eval.py RUN` writes such a file "
+                f"as RUN/evaluation/{CLASSIFIER_FILE}"
+            ) from error
+
+
+def weights_of(detector: Detector, category_ids: Sequence[int | str]) -> ClassifierWeights | None:
+    """Norms and biases of a detector whose classifier has one sigmoid logit for each class.
+
+    Args:
+        detector: its last module called `classifier` is looked at, whose outputs are the logits of
+            each prior, class by class.
+        category_ids: of the labels.
+
+    Returns:
+        None for other detectors, such as those with a softmax over classes and background.
+    """
+    names = [name for name, _ in detector.named_modules() if name.endswith("classifier")]
+    if not names or not category_ids or not all(isinstance(own, int) for own in category_ids):
+        return None
+    layer, head = (detector.get_submodule(n) for n in (names[-1], names[-1].rpartition(".")[0]))
+    weight = layer.weight.detach().float().cpu().numpy()
+    num_logits = getattr(head, "num_logits", len(weight))
+    if num_logits % len(category_ids) or len(weight) % num_logits:
+        return None
+    by_class = weight.reshape(-1, len(category_ids), weight[0].size)  # (A, C, weights of a logit)
+    norms = (by_class**2).sum(axis=(0, 2)) ** 0.5
+    bias = layer.bias.detach().float().cpu().numpy()
+    biases = bias.reshape(-1, len(category_ids)).mean(axis=0)
+    rows = zip(category_ids, norms.tolist(), biases.tolist(), strict=True)
+    quality = any(
+        name.endswith("quality_predictor") and layer is not None
+        for name, layer in detector.named_modules()
+    )
+    return ClassifierWeights({int(own): (n, b) for own, n, b in rows}, quality)

@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torch import nn
+
+from dense_lt.evaluation.classifier import ClassifierWeights, weights_of
+from dense_lt.models.heads.dense import DenseHead, TowerShape
+from dense_lt.utils.errors import DataError
+
+
+def _detector(num_logits: int = 3, *, quality: bool = False) -> nn.Module:
+    head = DenseHead(
+        in_channels=4,
+        num_logits=num_logits,
+        priors_per_location=2,
+        tower=TowerShape(channels=4, num_convs=1, norm_groups=2),
+        logit_bias=torch.arange(num_logits) * 1.0,
+        quality=quality,
+    )
+    return nn.ModuleDict({"head": head})
+
+
+def test_norms_are_those_of_all_priors_of_a_class():
+    """Prior by prior, class 1 owns filters 1 and 4, of 4 x 3 x 3 ones each: the root of 72."""
+    detector = _detector()
+    weight = detector["head"].classifier.weight
+    with torch.no_grad():
+        weight.zero_()
+        weight[[1, 4]] = 1.0
+    weights = weights_of(detector, [30, 70, 50])
+    assert weights is not None
+    assert weights.of_category[70] == pytest.approx((72**0.5, 1.0))
+    assert weights.of_category[50] == pytest.approx((0.0, 2.0))
+    assert not weights.has_quality
+
+
+def test_a_quality_branch_is_seen():
+    weights = weights_of(_detector(quality=True), [1, 2, 3])
+    assert weights is not None
+    assert weights.has_quality
+
+
+def test_other_classifiers_have_no_weights_of_a_class():
+    assert weights_of(_detector(num_logits=4), [1, 2, 3]) is None  # with objectness or background
+    assert weights_of(nn.Linear(2, 2), [1, 2]) is None
+    assert weights_of(_detector(), ["/m/1", "/m/2", "/m/3"]) is None
+
+
+def test_weights_survive_their_file(tmp_path):
+    weights = ClassifierWeights({3: (1.5, -4.0), 8: (0.25, 0.0)}, has_quality=True)
+    weights.save(tmp_path / "classifier.json")
+    assert ClassifierWeights.load(tmp_path / "classifier.json") == weights
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(DataError, match=r"other\.json: holds no classifier weights"):
+        ClassifierWeights.load(tmp_path / "other.json")
