@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dense_lt.config.section import Section
+from dense_lt.config.transforms import LargeScaleJitterConfig, TransformsConfig
 
 
 class DrawnConfig(Section):
@@ -106,47 +107,6 @@ class JsonDatasetConfig(Section):
 DatasetConfig = Annotated[DrawnConfig | JsonDatasetConfig, Field(discriminator="kind")]
 
 
-class ResizeConfig(Section):
-    """Shorter side to one of `short`, unless the longer side would pass `long`."""
-
-    short: tuple[PositiveInt, ...] = Field(default=(800,), min_length=1)
-    """Candidates for the shorter side, pixels; one is drawn per image in training."""
-
-    long: PositiveInt = 1333
-    """Cap of the longer side, pixels."""
-
-
-class AlbumentationConfig(Section):
-    """Any transform of albumentations by name, with its arguments."""
-
-    name: str
-    """Class name, such as `RandomBrightnessContrast`."""
-
-    arguments: dict[str, object] = Field(default={})
-
-
-class TransformsConfig(Section):
-    """From the image on disk to the network's input."""
-
-    resize: ResizeConfig | None = ResizeConfig()
-    """null keeps the size on disk."""
-
-    horizontal_flip: float = Field(default=0.0, ge=0, le=1)
-    """Probability."""
-
-    vertical_flip: float = Field(default=0.0, ge=0, le=1)
-    """Probability."""
-
-    transpose: float = Field(default=0.0, ge=0, le=1)
-    """Probability of exchanging the two axes."""
-
-    color: float = Field(default=0.0, ge=0, le=1)
-    """Strength of brightness, contrast, saturation and hue jitter; 0 is none."""
-
-    extra: tuple[AlbumentationConfig, ...] = ()
-    """Further albumentations transforms, applied in this order after the ones above."""
-
-
 class RandomSamplerConfig(Section):
     """Every image once an epoch, in random order."""
 
@@ -210,6 +170,11 @@ class DataConfig(Section):
     def _thresholds_rise(self) -> Self:
         if self.group_thresholds[0] >= self.group_thresholds[1]:
             raise ValueError(f"`group_thresholds` must rise, got {list(self.group_thresholds)}")
-        if self.val_transforms.model_copy(update={"resize": None}) != TransformsConfig(resize=None):
-            raise ValueError("`val_transforms` may only set `resize`; validation is not augmented")
+        val = self.val_transforms
+        plain = TransformsConfig(resize=val.resize, fill=val.fill)
+        if val != plain or isinstance(val.resize, LargeScaleJitterConfig):
+            raise ValueError(
+                "`val_transforms` may only set `resize` (short_side or letterbox) and `fill`; "
+                "validation is not augmented"
+            )
         return self

@@ -16,8 +16,9 @@ from dense_lt.config.data import (
     RandomSamplerConfig,
     RepeatFactorSamplerConfig,
     SplitConfig,
-    TransformsConfig,
 )
+from dense_lt.config.transforms import TransformsConfig
+from dense_lt.data.augment.build import build_resizer
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
@@ -275,11 +276,11 @@ def _build_transform(config: TransformsConfig) -> Transform:
         extra.append(("ColorJitter", {**jitter, "hue": strength / 8, "p": 1.0}))
     extra += [(transform.name, transform.arguments) for transform in config.extra]
     return Transform(
-        short_sides=config.resize.short if config.resize else (),
-        long_side=config.resize.long if config.resize else 0,
+        resizer=build_resizer(config),
         horizontal_flip=config.horizontal_flip,
         vertical_flip=config.vertical_flip,
         transpose=config.transpose,
+        hsv=(hsv.hue, hsv.saturation, hsv.value) if (hsv := config.hsv) else None,
         extra=extra,
     )
 

@@ -21,8 +21,9 @@ from dense_lt.structures import ImageInfo, Sample, Target
 
 logger = logging.getLogger(__name__)
 
-SUBSET, MIX = 1, 2
-"""Last part of a random key: which objects of a crowded image are used; what is mixed in."""
+SUBSET, MIX, STEP = 1, 2, 3
+"""Last part of a random key: which objects of a crowded image are used; what is mixed in; what is
+equal for all samples of an optimizer step."""
 
 
 class Mixer(Protocol):
@@ -112,7 +113,7 @@ class DetectionDataset:
         if self._mixer is not None:
             rng = np.random.default_rng((self._seed, draw.position, draw.index, MIX))
             sample = self._mixer(self, sample, draw, rng)
-        sample = self._transform(sample, (self._seed, draw.position))
+        sample = self._transform(sample, (self._seed, draw.position), (self._seed, draw.step, STEP))
         # copies: a flipped array may have negative strides, which torch does not take
         image = sample.image.transpose(2, 0, 1).copy(order="C")
         target: Target = {
@@ -121,6 +122,8 @@ class DetectionDataset:
         }
         if sample.masks is not None:
             target["masks"] = to_masks(sample.masks)
+        if sample.checked is not None:
+            target["checked"] = torch.from_numpy(sample.checked)
         return {
             "image": torch.from_numpy(image),
             "target": target,
@@ -176,6 +179,7 @@ class DetectionDataset:
             boxes=self.table.boxes[objects],
             labels=self.table.labels[objects].astype(np.int64),
             masks=self._outlines(objects, size) if self._masks else None,
+            checked=self.table.checked_in(index, len(self.categories)),
         )
 
     def _objects_of(self, index: int) -> np.ndarray:

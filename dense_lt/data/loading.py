@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import cv2
@@ -65,7 +66,7 @@ class _Fetcher:
         for offset in range(tries):
             try:
                 index = (draw.index + offset) % len(self._dataset)
-                return self._dataset[Draw(index, draw.position)]
+                return self._dataset[replace(draw, index=index)]
             except BadImageError as error:
                 if self._bad_images == "error":
                     raise

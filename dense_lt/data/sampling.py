@@ -26,10 +26,17 @@ ORDER, COUNTS = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Image `index` at global `position` of the stream."""
+    """Image `index` at global `position` of the stream.
+
+    Attributes:
+        step: position of the first sample of the same optimizer step, equal in all processes.
+        mixed: whether further images may be mixed in; off at the end of training.
+    """
 
     index: int
     position: int
+    step: int = 0
+    mixed: bool = True
 
 
 def repeat_factors(

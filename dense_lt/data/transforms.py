@@ -2,19 +2,20 @@
 
 Resizing, flips and transposition are done here, because albumentations' machinery costs more than
 half a millisecond an image and the drawn images need a tenth of that; colour and whatever else a
-configuration names are albumentations'.
+configuration names are albumentations'. What makes one sample of several is in `augment`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
 from dense_lt.data.albumentation import MIN_SIDE, Pipeline
+from dense_lt.data.colors import jitter_hsv
 from dense_lt.data.outlines import Outlines
 
 
@@ -25,25 +26,60 @@ class Annotated(NamedTuple):
     boxes: np.ndarray  # (M, 4) float32 xyxy
     labels: np.ndarray  # (M,) int64
     masks: Outlines | None = None  # of the M objects
+    checked: np.ndarray | None = (
+        None  # (C,) bool: all objects of the class are marked; None: of all
+    )
 
     def take(self, indices: np.ndarray) -> Annotated:
         """The same image with some of its objects."""
         masks = None if self.masks is None else self.masks.take(indices)
-        return Annotated(self.image, self.boxes[indices], self.labels[indices], masks)
+        return self._replace(boxes=self.boxes[indices], labels=self.labels[indices], masks=masks)
+
+
+class Moment(NamedTuple):
+    """The randomness of one sample; the same in any process and after resuming."""
+
+    rng: np.random.Generator  # of this sample
+    step_key: Sequence[int] = ()  # equal for all samples of an optimizer step
+
+    def step_rng(self) -> np.random.Generator:
+        """A generator that is the same for all samples of an optimizer step, in all processes."""
+        return np.random.default_rng(self.step_key)
+
+
+class Resizer(Protocol):
+    """Brings an image to the size of the network's input."""
+
+    def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
+        """The image and its objects, scaled, cropped or padded."""
+        ...
+
+
+class ShortSide:
+    """Shorter side to a random one of `short`, unless the longer side would pass `long`."""
+
+    def __init__(self, short: Sequence[int], long: int) -> None:
+        self._short = tuple(short)
+        self._long = long
+
+    def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
+        """`sample`, larger or smaller."""
+        short = self._short[moment.rng.integers(len(self._short))]
+        return resize(sample, fit_size(sample.image.shape[:2], short, self._long))
 
 
 class Transform:
     """Resize, flip, transpose, jitter colours, and apply further albumentations transforms.
 
-    What is random depends on the `key` of a call alone: the same key gives the same result in any
+    What is random depends on the keys of a call alone: the same keys give the same result in any
     process.
 
     Args:
-        short_sides: candidates for the shorter side, pixels; empty keeps the size.
-        long_side: cap of the longer side, pixels.
+        resizer: brings images to the size of the input; None keeps theirs.
         horizontal_flip: probability.
         vertical_flip: probability.
         transpose: probability of exchanging the axes.
+        hsv: gains of the jitter of hue, saturation and value; None leaves them.
         extra: (name, arguments) of albumentations transforms, applied last, in this order.
 
     Raises:
@@ -53,24 +89,31 @@ class Transform:
     def __init__(
         self,
         *,
-        short_sides: Sequence[int] = (),
-        long_side: int = 1333,
+        resizer: Resizer | None = None,
         horizontal_flip: float = 0.0,
         vertical_flip: float = 0.0,
         transpose: float = 0.0,
+        hsv: tuple[float, float, float] | None = None,
         extra: Sequence[tuple[str, Mapping[str, object]]] = (),
     ) -> None:
-        self._short_sides = tuple(short_sides)
-        self._long_side = long_side
+        self._resizer = resizer
         self._probabilities = (horizontal_flip, vertical_flip, transpose)
+        self._hsv = hsv
         self._extra = Pipeline(extra) if extra else None
 
-    def __call__(self, sample: Annotated, key: Sequence[int]) -> Annotated:
-        """Change `sample`; boxes come back inside the image and not thinner than MIN_SIDE."""
+    def __call__(
+        self, sample: Annotated, key: Sequence[int], step_key: Sequence[int] = ()
+    ) -> Annotated:
+        """Change `sample`; boxes come back inside the image and not thinner than MIN_SIDE.
+
+        Args:
+            sample: not changed in place.
+            key: of what is random in this sample.
+            step_key: of what is random in the optimizer step, and equal in all of its samples.
+        """
         generator = np.random.default_rng(key)
-        if self._short_sides:
-            short = self._short_sides[generator.integers(len(self._short_sides))]
-            sample = resize(sample, fit_size(sample.image.shape[:2], short, self._long_side))
+        if self._resizer is not None:
+            sample = self._resizer(sample, Moment(generator, step_key))
         chances = generator.random(3) < self._probabilities
         for chosen, change in zip(
             chances, (flip_horizontally, flip_vertically, transpose), strict=True
@@ -78,6 +121,9 @@ class Transform:
             if chosen:
                 sample = change(sample)
         sample = drop_small(sample)
+        if self._hsv is not None:
+            image = np.ascontiguousarray(sample.image)
+            sample = sample._replace(image=jitter_hsv(image, self._hsv, generator))
         if self._extra is not None:
             sample = drop_small(_apply(self._extra, sample, seed=int(generator.integers(2**31))))
         return sample
@@ -92,9 +138,18 @@ def fit_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int]:
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
+def fit_inside(size: tuple[int, int], frame: tuple[float, float]) -> tuple[int, int]:
+    """The largest (height, width) with the proportions of `size` inside `frame`; rounded as above.
+
+    Sides that fit `frame` exactly stay exact.
+    """
+    scale = min(frame[0] / size[0], frame[1] / size[1])
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+
 def resize(sample: Annotated, size: tuple[int, int]) -> Annotated:
     """Scale everything to `size` (height, width)."""
-    image, boxes, labels, masks = sample
+    image, boxes, masks = sample.image, sample.boxes, sample.masks
     height, width = image.shape[:2]
     if size == (height, width):
         return sample
@@ -103,37 +158,38 @@ def resize(sample: Annotated, size: tuple[int, int]) -> Annotated:
     image = cv2.resize(image, size[::-1], interpolation=method)
     if masks is not None:
         masks = replace(masks, points=masks.points * scale)
-    return Annotated(image, boxes * np.tile(scale, 2), labels, masks)
+    return sample._replace(image=image, boxes=boxes * np.tile(scale, 2), masks=masks)
 
 
 def flip_horizontally(sample: Annotated) -> Annotated:
     """Exchange left and right."""
-    image, boxes, labels, masks = sample
+    image, boxes, masks = sample.image, sample.boxes, sample.masks
     width = image.shape[1]
     flipped = boxes.copy()
     flipped[:, [0, 2]] = width - boxes[:, [2, 0]]
     if masks is not None:
         masks = masks.moved(np.array([[-1, 0, width], [0, 1, 0]]))
-    return Annotated(image[:, ::-1], flipped, labels, masks)
+    return sample._replace(image=image[:, ::-1], boxes=flipped, masks=masks)
 
 
 def flip_vertically(sample: Annotated) -> Annotated:
     """Exchange top and bottom."""
-    image, boxes, labels, masks = sample
+    image, boxes, masks = sample.image, sample.boxes, sample.masks
     height = image.shape[0]
     flipped = boxes.copy()
     flipped[:, [1, 3]] = height - boxes[:, [3, 1]]
     if masks is not None:
         masks = masks.moved(np.array([[1, 0, 0], [0, -1, height]]))
-    return Annotated(image[::-1], flipped, labels, masks)
+    return sample._replace(image=image[::-1], boxes=flipped, masks=masks)
 
 
 def transpose(sample: Annotated) -> Annotated:
     """Exchange the axes."""
-    image, boxes, labels, masks = sample
+    image, boxes, masks = sample.image, sample.boxes, sample.masks
     if masks is not None:
         masks = replace(masks, points=masks.points[:, ::-1].copy())
-    return Annotated(image.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]], labels, masks)
+    turned = image.transpose(1, 0, 2)
+    return sample._replace(image=turned, boxes=boxes[:, [1, 0, 3, 2]], masks=masks)
 
 
 def drop_small(sample: Annotated) -> Annotated:
@@ -149,12 +205,27 @@ def drop_small(sample: Annotated) -> Annotated:
 
 def _apply(pipeline: Pipeline, sample: Annotated, seed: int) -> Annotated:
     """Outlines go through as pictures, the one form that every transform knows, if they must."""
-    image, boxes, labels, outlines = sample
+    outlines = sample.masks
     drawn = outlines is not None and pipeline.moves_pixels
-    bitmaps = outlines.to_bitmaps(image.shape[:2]) if outlines is not None and drawn else None
-    image, boxes, kept, bitmaps = pipeline(image, boxes, bitmaps, seed=seed)
-    if bitmaps is not None:
-        outlines = Outlines.from_bitmaps(bitmaps)
-    elif outlines is not None and len(kept) < len(outlines):
-        outlines = outlines.take(kept)
-    return Annotated(image, boxes, labels[kept], outlines)
+    bitmaps = (
+        outlines.to_bitmaps(sample.image.shape[:2]) if outlines is not None and drawn else None
+    )
+    image, boxes, kept, bitmaps = pipeline(sample.image, sample.boxes, bitmaps, seed=seed)
+    changed = sample.take(kept)._replace(image=image, boxes=boxes)
+    if bitmaps is None:
+        return changed
+    assert changed.masks is not None, "there were pictures of the outlines"
+    had_outline = np.diff(changed.masks.objects) > 0
+    return _fit_boxes(changed._replace(masks=Outlines.from_bitmaps(bitmaps)), had_outline)
+
+
+def _fit_boxes(sample: Annotated, had_outline: np.ndarray) -> Annotated:
+    """Move sides of boxes that are more than a pixel off their outline to where it ends.
+
+    Turned or bent boxes become too large, and cut objects often end before the cut. An outline
+    that vanished makes an empty box, which is then left out.
+    """
+    assert sample.masks is not None, "there is nothing to fit to"
+    around = sample.masks.boxes()
+    off = (np.abs(around - sample.boxes) > 1) & had_outline[:, None]
+    return sample._replace(boxes=np.where(off, around, sample.boxes))

@@ -7,13 +7,11 @@ from helpers.annotation_files import coco_content, lvis_content, write_images, w
 from helpers.drawn_sets import small_drawn
 
 from dense_lt.config.data import (
-    AlbumentationConfig,
     DataConfig,
     JsonDatasetConfig,
     RepeatFactorSamplerConfig,
-    ResizeConfig,
-    TransformsConfig,
 )
+from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, TransformsConfig
 from dense_lt.data.build import (
     annotation_files,
     build_datasets,

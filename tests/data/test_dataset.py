@@ -11,7 +11,7 @@ from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.images import BadImageError
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.sampling import Draw
-from dense_lt.data.transforms import Transform
+from dense_lt.data.transforms import ShortSide, Transform
 
 
 def _dataset(folder, content=None, transform=None, **options) -> DetectionDataset:
@@ -38,7 +38,7 @@ def test_a_sample_is_the_image_and_its_objects(tmp_path):
 
 
 def test_the_metric_learns_sizes_and_checked_classes(tmp_path):
-    dataset = _dataset(tmp_path, transform=Transform(short_sides=(60,), long_side=200))
+    dataset = _dataset(tmp_path, transform=Transform(resizer=ShortSide((60,), 200)))
     info = dataset[1]["info"]
     assert info.image_id == 5
     assert (info.original_size, info.input_size) == ((50, 20), (150, 60))
@@ -80,7 +80,7 @@ def test_crowds_are_not_learnt(tmp_path):
 
 
 def test_augmentation_depends_on_seed_and_position_alone(tmp_path):
-    transform = Transform(short_sides=tuple(range(30, 90)), long_side=200, horizontal_flip=0.5)
+    transform = Transform(resizer=ShortSide(tuple(range(30, 90)), 200), horizontal_flip=0.5)
     dataset = _dataset(tmp_path, transform=transform)
     sizes = [dataset[Draw(0, position)]["info"].input_size for position in range(20)]
     assert sizes == [dataset[Draw(0, position)]["info"].input_size for position in range(20)]
@@ -104,7 +104,9 @@ def test_a_mixer_draws_further_images_before_the_transforms(tmp_path):
             labels=np.concatenate([sample.labels, other.labels + 10 * draw.position]),
         )
 
-    dataset = _dataset(tmp_path, mixer=add_objects, transform=Transform(short_sides=(60,)))
+    dataset = _dataset(
+        tmp_path, mixer=add_objects, transform=Transform(resizer=ShortSide((60,), 1333))
+    )
     seen = [dataset[Draw(2, position)]["target"] for position in range(1, 20)]
     assert {len(target["labels"]) for target in seen} == {0, 1, 2}  # one of three lies outside
     first = next(target for target in seen if len(target["labels"]) == 1)
@@ -116,7 +118,9 @@ def test_a_mixer_draws_further_images_before_the_transforms(tmp_path):
 def test_the_raw_image_has_all_objects_that_can_be_learnt(tmp_path):
     content = coco_content()
     content["annotations"][0]["iscrowd"] = 1
-    raw = _dataset(tmp_path, content, Transform(short_sides=(60,)), max_objects=1).raw(0)
+    raw = _dataset(tmp_path, content, Transform(resizer=ShortSide((60,), 1333)), max_objects=1).raw(
+        0
+    )
     assert raw.image.shape == (30, 40, 3)
     assert raw.labels.tolist() == [1, 2]
 

@@ -8,7 +8,7 @@ from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.loading import BatchLoader
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.sampling import Draw
-from dense_lt.data.transforms import Transform
+from dense_lt.data.transforms import ShortSide, Transform
 from dense_lt.utils.errors import ConfigError, DataError
 
 
@@ -82,7 +82,7 @@ def test_a_transform_that_fails_in_a_worker_is_one_line(tmp_path):
 
 def test_batches_are_the_same_with_any_number_of_workers(tmp_path):
     jitter = ("ColorJitter", {"p": 1.0})
-    transform = Transform(short_sides=(20, 30), long_side=99, horizontal_flip=0.5, extra=[jitter])
+    transform = Transform(resizer=ShortSide((20, 30), 99), horizontal_flip=0.5, extra=[jitter])
     dataset = _dataset(tmp_path, transform=transform)
     draws = [[0, 1], [2, 0], [1, 1]]
     runs = [list(_loader(dataset, draws, workers=workers)) for workers in (0, 2)]

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from dense_lt.config.data import (
-    AlbumentationConfig,
     DataConfig,
     JsonDatasetConfig,
     RepeatFactorSamplerConfig,
-    ResizeConfig,
-    TransformsConfig,
 )
+from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, TransformsConfig
 from dense_lt.data.build import build_datasets, build_train_loader, build_val_loader
 from dense_lt.data.check import check_annotations, check_images
 from dense_lt.data.images import describe_missing, locate_images

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.transforms import (
     Annotated,
+    ShortSide,
     Transform,
     drop_small,
     fit_size,
@@ -58,7 +59,7 @@ def assert_boxes_bound_masks(sample: Annotated, tolerance: float = 1.0) -> None:
 @given(samples(), st.integers(0, 1000))
 def test_boxes_bound_their_masks_after_flips_resizing_and_transposition(sample, seed):
     transform = Transform(
-        short_sides=(30, 90), long_side=120, horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5
+        resizer=ShortSide((30, 90), 120), horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5
     )
     assert_boxes_bound_masks(transform(sample, (seed, 0)), tolerance=1.0)
 
@@ -117,8 +118,7 @@ def test_resizing_scales_each_axis_by_what_it_really_became():
 
 def test_the_same_key_gives_the_same_sample_and_another_key_another():
     transform = Transform(
-        short_sides=(20, 40, 60),
-        long_side=100,
+        resizer=ShortSide((20, 40, 60), 100),
         horizontal_flip=0.5,
         vertical_flip=0.5,
         extra=[("ColorJitter", {"p": 1.0}), ("GaussNoise", {"p": 0.5}), TURN],
@@ -136,7 +136,9 @@ def test_an_image_without_objects_goes_through_everything(masks):
     sample = rectangles((40, 50), [])
     if not masks:
         sample = sample._replace(masks=None)
-    transform = Transform(short_sides=(30,), horizontal_flip=1, extra=[FREE_CROP, TURN])
+    transform = Transform(
+        resizer=ShortSide((30,), 1333), horizontal_flip=1, extra=[FREE_CROP, TURN]
+    )
     changed = transform(sample, (0, 0))
     assert changed.boxes.shape == (0, 4)
     assert changed.labels.shape == (0,)

@@ -1,0 +1,1 @@
+"""Samples made of several images: mosaic, mixup, copy-paste; and random geometry."""

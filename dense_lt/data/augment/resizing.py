@@ -1,0 +1,63 @@
+"""Ways to bring an image to one size: letterboxing and large-scale jitter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dense_lt.data.augment.geometry import Keep, place
+from dense_lt.data.transforms import Annotated, Moment, fit_inside, resize
+
+KEEP = Keep(visible=0.1)
+"""A sliver at the edge of a crop says little of what it belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Longer side to a random one of `sizes`; padded right and bottom to a square.
+
+    Attributes:
+        sizes: candidates for the side of the square, pixels.
+        per_step: all images of an optimizer step, in all processes, get one size.
+        fill: grey level of the padding.
+    """
+
+    sizes: Sequence[int]
+    per_step: bool = True
+    fill: int = 0
+
+    def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
+        """`sample` in the top left corner of a square."""
+        rng = moment.step_rng() if self.per_step else moment.rng
+        side = self.sizes[rng.integers(len(self.sizes))]
+        fitted = resize(sample, fit_inside(sample.image.shape[:2], (side, side)))
+        return place(fitted, (0, 0), (side, side), fill=self.fill)
+
+
+@dataclass(frozen=True, slots=True)
+class LargeScaleJitter:
+    """Fitted into `size`, scaled by a random factor, cropped at random or padded to `size`.
+
+    Attributes:
+        size: (height, width) of what comes out, pixels.
+        scales: smallest and largest factor.
+        fill: grey level of the padding.
+
+    Source: Ghiasi et al. 2021 (Simple Copy-Paste): 0.1 to 2.0 is large-scale, 0.8 to 1.25 standard
+    jitter; padding goes right and below.
+    """
+
+    size: tuple[int, int]
+    scales: tuple[float, float] = (0.1, 2.0)
+    fill: int = 0
+
+    def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
+        """`sample` at `size`."""
+        height, width = self.size
+        factor = moment.rng.uniform(*self.scales)
+        frame = (height * factor, width * factor)
+        scaled = resize(sample, fit_inside(sample.image.shape[:2], frame))
+        room_y = max(scaled.image.shape[0] - height, 0)
+        room_x = max(scaled.image.shape[1] - width, 0)
+        corner = (-int(moment.rng.integers(room_x + 1)), -int(moment.rng.integers(room_y + 1)))
+        return place(scaled, corner, self.size, fill=self.fill, keep=KEEP)
