@@ -37,6 +37,9 @@ class GradientStatistics(nn.Module):
         num_classes: C.
         decay: factor on the sums at every commit; 1 keeps the whole life, as published.
         count_prior: start of both sums, so that a ratio starts near 1; 0 as published.
+        common_negative: the least that counts as negative gradient of a class beyond its positive
+            gradient, as a fraction of the mean positive gradient of a class; see `ratio`. 0 as
+            published.
     """
 
     positive: Tensor
@@ -45,10 +48,18 @@ class GradientStatistics(nn.Module):
     dropped: Tensor
     class_table: Tensor
 
-    def __init__(self, num_classes: int, *, decay: float = 1.0, count_prior: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        decay: float = 1.0,
+        count_prior: float = 0.0,
+        common_negative: float = 0.0,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.decay = decay
+        self.common_negative = common_negative
         for name in ("positive", "negative"):
             sums = torch.full((num_classes,), count_prior, dtype=torch.float64)
             self.register_buffer(name, sums)
@@ -65,10 +76,21 @@ class GradientStatistics(nn.Module):
 
     @torch.no_grad()
     def ratio(self) -> Tensor:
-        """(C,) float32 positive / negative in [0, inf]; inf where nothing was seen of either."""
+        """(C,) float32 positive / negative in [0, inf]; inf where nothing was seen of either.
+
+        With `common_negative` b > 0 the ratio is P / max(N, P + b mean(P)), below 1 for every
+        class, whatever the prior probability, the learning rate and the length of training:
+        N - P is the gradient that moves a class's bias from its start, so P / N says nothing about
+        a class that starts below its equilibrium, and less with every step about any other. What
+        all classes had in common, where the ratio works as published, was the size of N - P.
+        """
+        negative = self.negative + _EPSILON
         unseen = (self.positive + self.negative) == 0
-        ratio = self.positive / (self.negative + _EPSILON)
-        return torch.where(unseen, torch.inf, ratio).float()
+        if self.common_negative:
+            charge = self.common_negative * self.positive.mean()
+            negative = torch.maximum(negative, self.positive + charge)
+            unseen = charge == 0
+        return torch.where(unseen, torch.inf, self.positive / negative).float()
 
     def commit(self, *, weight: float = 1.0) -> None:
         """Close an optimizer step of this tracker alone; see `commit_all`."""

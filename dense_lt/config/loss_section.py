@@ -16,6 +16,13 @@ class StatisticsConfig(Section):
     count_prior: float = Field(default=0.0, ge=0)
     """Added to both sums of every class, so that a ratio starts near 1; 0 is the published form."""
 
+    common_negative: float = Field(default=0.0, ge=0)
+    """Least surplus of negative gradient of a class, in mean positive gradients of a class.
+
+    It keeps a ratio below 1 where the published form (0) would leave the focal loss untouched;
+    0.05 was used on small data. See docs/losses.md.
+    """
+
 
 class LossSection(Section):
     """Every classification loss."""

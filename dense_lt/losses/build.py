@@ -37,6 +37,7 @@ def build_classification_loss(
         num_classes,
         decay=section.statistics.decay,
         count_prior=section.statistics.count_prior,
+        common_negative=section.statistics.common_negative,
     )
     weight = section.weight
     match section:

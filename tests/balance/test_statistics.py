@@ -36,6 +36,26 @@ def test_ratio_is_positive_over_negative():
     torch.testing.assert_close(statistics.ratio(), torch.tensor([0.5, 4.0, 0.0]))
 
 
+def test_common_negative_bounds_the_ratio_by_the_mean_positive_gradient():
+    statistics = GradientStatistics(4, common_negative=0.5)
+    assert statistics.ratio().tolist() == [math.inf] * 4
+    statistics.note(vector(8, 4, 0, 0), vector(1, 8, 3, 0))
+    statistics.commit()  # mean positive 3, so at least 1.5 beyond the positive
+    expected = torch.tensor([8 / 9.5, 4 / 8, 0.0, 0.0])
+    torch.testing.assert_close(statistics.ratio(), expected)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_common_negative_does_not_depend_on_the_scale_of_the_loss(factor):
+    ratios = []
+    for scale in (1.0, factor):
+        statistics = GradientStatistics(3, common_negative=0.05)
+        statistics.note(vector(8, 1, 0.01) * scale, vector(1, 1, 0.0) * scale)
+        statistics.commit()
+        ratios.append(statistics.ratio())
+    torch.testing.assert_close(ratios[0], ratios[1])
+
+
 def test_ratio_stands_still_until_commit():
     statistics = GradientStatistics(1)
     statistics.note(vector(1), vector(2))
