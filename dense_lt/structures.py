@@ -90,6 +90,7 @@ class Target(TypedDict):
     boxes: Tensor  # (M, 4) float32 xyxy
     labels: Tensor  # (M,) int64 in [0, C)
     masks: NotRequired[Masks]  # of M objects, present when masks are learnt
+    checked: NotRequired[Tensor]  # (C,) bool: classes whose objects are all marked; absent: all are
 
 
 class Sample(TypedDict):

@@ -139,6 +139,23 @@ class AnnotationTable:
         own = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return frozenset(range(num_classes)).difference(self.labels[own].tolist())
 
+    def checked_in(self, index: int, num_classes: int) -> np.ndarray | None:
+        """(C,) bool: classes that were looked for in an image, every object of which is marked.
+
+        They are present or verified to be absent, and neither listed as not exhaustive nor marked
+        as a crowd. None where the file does not say: all were.
+        """
+        if self.negatives is None:
+            return None
+        own = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        labels, crowd = self.labels[own], self.crowd[own]
+        checked = np.zeros(num_classes, dtype=bool)
+        checked[self.negatives[index]] = True
+        checked[labels] = True
+        checked[labels[crowd]] = False
+        checked[self.not_exhaustive[index]] = False
+        return checked
+
     def select(self, indices: Iterable[int]) -> AnnotationTable:
         """The table of some of the images, in this order."""
         chosen = [int(index) for index in indices]

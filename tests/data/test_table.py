@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -51,6 +52,28 @@ def test_negatives_are_those_of_the_file_where_it_has_them(tmp_path):
     table, _ = read_annotations(write_json(tmp_path / "a.json", lvis_content()))
     assert table.negatives_of(2, 3) == {0}
     assert table.not_exhaustive[1].tolist() == [1]
+
+
+def test_a_class_was_checked_if_it_is_absent_or_marked_object_by_object(tmp_path):
+    """Class 0 is absent everywhere, 1 not exhaustive in image 1; nobody looked for class 3."""
+    table, _ = read_annotations(write_json(tmp_path / "a.json", lvis_content()))
+    own = slice(*table.offsets[1:3].tolist())
+    assert table.labels[own].tolist() == [1]
+    assert table.checked_in(0, 4).tolist() == [True, True, True, False]
+    assert table.checked_in(1, 4).tolist() == [True, False, False, False]
+    assert table.checked_in(2, 4).tolist() == [True, False, False, False]
+
+
+def test_a_crowd_hides_objects_of_its_class(tmp_path):
+    table, _ = read_annotations(write_json(tmp_path / "a.json", lvis_content()))
+    crowded = dataclasses.replace(table, crowd=np.array([False, True, *table.crowd[2:]]))
+    assert table.labels[1] == 1
+    assert crowded.checked_in(0, 3).tolist() == [True, False, True]
+
+
+def test_all_classes_were_checked_where_the_file_does_not_say(tmp_path):
+    table, _ = read_annotations(write_json(tmp_path / "a.json", coco_content()))
+    assert table.checked_in(0, 3) is None
 
 
 def test_a_selection_keeps_everything_of_its_images_in_the_order_asked(tmp_path):
