@@ -137,7 +137,11 @@ class EvaluationConfig(Section):
         default=("lvis",), min_length=1
     )
     """Rules of scoring. fixed and pool take 10,000 detections of a class, however many in an image:
-    they need a large `model.inference.max_detections`."""
+    they want `no_image_cap`."""
+
+    no_image_cap: bool = False
+    """Predict as many objects in an image as there are candidates above the score threshold, and
+    keep the best 10,000 of each class over all images, by thresholds that rise on the way."""
 
     max_detections: tuple[PositiveInt, ...] = Field(default=(300,), min_length=1)
     """Caps of detections per image; the first is the headline, the others are scored beside it."""
@@ -147,6 +151,15 @@ class EvaluationConfig(Section):
 
     resamples: int = Field(default=1000, ge=0)
     """Draws of the images for the intervals around the final numbers; 0 makes none."""
+
+    @model_validator(mode="after")
+    def _caps_something(self) -> Self:
+        if self.no_image_cap and not {"fixed", "pool"} & set(self.protocols):
+            raise ValueError(
+                "`no_image_cap` is for `protocols` that cap classes, fixed and pool, but none is "
+                f"in {list(self.protocols)}; add one or leave `no_image_cap` out"
+            )
+        return self
 
 
 class ExperimentConfig(Section):

@@ -55,4 +55,5 @@ def build_evaluator(
         categories=categories,
         device=device,
         precision=precision,
+        image_cap=not config.no_image_cap,
     )

@@ -19,6 +19,7 @@ from dense_lt.evaluation.prediction_files import write_predictions
 from dense_lt.evaluation.results import EvaluationResult, save_results
 from dense_lt.evaluation.score import ScoreSettings, score
 from dense_lt.evaluation.shards import predicted_images
+from dense_lt.evaluation.streaming import Keep
 from dense_lt.models.detector import Detector
 from dense_lt.structures import Batch
 from dense_lt.utils import distributed
@@ -58,6 +59,7 @@ class DetectorEvaluator:
         categories: CategoryTable,
         device: torch.device,
         precision: str = "fp32",
+        image_cap: bool = True,
     ) -> None:
         """Remember against what and how to measure.
 
@@ -67,12 +69,14 @@ class DetectorEvaluator:
             categories: of the detector's labels.
             device: where to predict.
             precision: "fp32" or "bf16".
+            image_cap: whether the detector's own cap of detections in an image holds.
         """
         self.ground_truth = ground_truth
         self.settings = tuple(settings)
         self.categories = categories
         self.device = device
         self.precision = precision
+        self.image_cap = image_cap
 
     def __call__(
         self,
@@ -106,7 +110,8 @@ class DetectorEvaluator:
             device=self.device,
             precision=self.precision,
             folder=columns,
-            keep_per_category=self._keep_per_category(),
+            keep=Keep.for_protocols([(own.rules, own.all_caps) for own in self.settings]),
+            image_cap=self.image_cap,
         )
         results: list[EvaluationResult] = []
         if distributed.is_main():
@@ -145,16 +150,13 @@ class DetectorEvaluator:
             raise ConfigError(outcome)
         return outcome
 
-    def _keep_per_category(self) -> int | None:
-        """How many detections of a category the protocols can use, if all of them have a limit."""
-        if any(own.rules.cap_unit != "category" for own in self.settings):
-            return None
-        return max(cap for own in self.settings for cap in own.all_caps)
-
     def _settings(self, folder: Path | None) -> list[ScoreSettings]:
         """Numbers on the way need no intervals; those that are kept do."""
         kept = folder is not None
-        return [replace(own, resamples=own.resamples if kept else 0) for own in self.settings]
+        return [
+            replace(own, resamples=own.resamples if kept else 0, image_cap=self.image_cap)
+            for own in self.settings
+        ]
 
     def _score(
         self,

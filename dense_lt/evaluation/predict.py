@@ -16,7 +16,14 @@ from tqdm import tqdm
 
 from dense_lt.data.categories import CategoryTable
 from dense_lt.evaluation.predictions import Predictions
-from dense_lt.evaluation.shards import BestPerCategory, ShardWriter, read_columns
+from dense_lt.evaluation.shards import ShardWriter, read_columns
+from dense_lt.evaluation.streaming import (
+    Keep,
+    RisingThresholds,
+    by_image,
+    read_kept,
+    without_image_cap,
+)
 from dense_lt.models.detector import Detector
 from dense_lt.models.one_stage import OneStageDetector
 from dense_lt.structures import Batch, Detections, ImageInfo
@@ -52,7 +59,8 @@ def predict(
     device: torch.device,
     precision: str = "fp32",
     folder: Path | None = None,
-    keep_per_category: int | None = None,
+    keep: Keep | None = None,
+    image_cap: bool = True,
 ) -> PredictionRun:
     """Detections of all images of `loader`.
 
@@ -64,22 +72,26 @@ def predict(
         precision: "fp32", or "bf16" for autocast.
         folder: every process writes what it predicts there, piece by piece, and only the main one
             reads it all at the end; None keeps it in memory and hands it from process to process.
-        keep_per_category: leave out what so many better ones of its category beat, for AP-fixed.
+        keep: leave out what is beyond these caps, for AP-fixed; detections come by image id then.
+        image_cap: whether the detector's own cap of detections in an image holds.
     """
     detector.eval()
     sink = _Memory() if folder is None else ShardWriter(folder, rank=distributed.rank())
-    best = None if keep_per_category is None else BestPerCategory(keep_per_category)
+    thresholds = None if keep is None else RisingThresholds(keep)
+    if thresholds is not None and folder is not None and any(folder.glob("*.npz")):
+        thresholds.look_at(folder)
     images, start = 0, time.perf_counter()
     bar = tqdm(loader, desc="predict", unit="batch", disable=not distributed.is_main())
-    for batch in bar:
-        with _autocast(device, precision):
-            detections = detector(batch.images.to(device))
-        found = to_predictions(detections, batch.infos, categories)
-        found = found if best is None else best.filter(found)
-        sink.add(found, [info.image_id for info in batch.infos])
-        images += len(batch.infos)
+    with nullcontext() if image_cap else without_image_cap(detector):
+        for batch in bar:
+            with _autocast(device, precision):
+                detections = detector(batch.images.to(device))
+            found = to_predictions(detections, batch.infos, categories)
+            found = found if thresholds is None else thresholds.filter(found)
+            sink.add(found, [info.image_id for info in batch.infos])
+            images += len(batch.infos)
     seconds = time.perf_counter() - start
-    return PredictionRun(_collect(sink, folder), seconds / max(images, 1))
+    return PredictionRun(_collect(sink, folder, keep), seconds / max(images, 1))
 
 
 class _Memory:
@@ -92,15 +104,18 @@ class _Memory:
         self.parts.append(predictions)
 
 
-def _collect(sink: _Memory | ShardWriter, folder: Path | None) -> Predictions:
+def _collect(sink: _Memory | ShardWriter, folder: Path | None, keep: Keep | None) -> Predictions:
     """Everything that all processes found; with a folder only the main process gets it."""
     if isinstance(sink, _Memory):
         own = Predictions.join(sink.parts, SOURCE)
-        return Predictions.join(distributed.gather_objects(own), SOURCE)
+        found = Predictions.join(distributed.gather_objects(own), SOURCE)
+        return found if keep is None else by_image(found)
     assert folder is not None, "a ShardWriter has one"
     sink.flush()
     distributed.barrier()
-    return read_columns(folder) if distributed.is_main() else Predictions.empty(SOURCE)
+    if not distributed.is_main():
+        return Predictions.empty(SOURCE)
+    return read_columns(folder) if keep is None else read_kept(folder, keep)
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,10 @@ class Predictions:
             None if self.boxes is None else self.boxes[indices],
             None if self.masks is None else self.masks.select(indices),
         )
+
+    def compact(self) -> Predictions:
+        """The same without the bytes of masks that were selected away."""
+        return self if self.masks is None else replace(self, masks=self.masks.compact())
 
     def check(self, first: int = 0) -> None:
         """Refuse values that no detector means; messages count entries from `first`.

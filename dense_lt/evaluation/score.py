@@ -55,6 +55,8 @@ class ScoreSettings:
     """Changes the scores first; None takes them as they are."""
     resamples: int = 0
     """Resamples of the images for intervals around the headline numbers; 0 makes none."""
+    image_cap: bool = True
+    """The detections of an image may have been capped; False where it is known that none were."""
 
     @property
     def rules(self) -> Rules:
@@ -202,6 +204,8 @@ def _rules_in_words(settings: ScoreSettings, backend: Backend) -> dict[str, str]
         "cap": f"{settings.all_caps[0]:,} detections of one {settings.rules.cap_unit}",
         "backend": "dense_lt" if backend == "ours" else backend,
     }
+    if not settings.image_cap:
+        words["predicted"] = "without a cap of detections per image"
     if settings.calibration is not None:
         words["calibration"] = settings.calibration.label
     if settings.iou_type != "bbox":
@@ -225,7 +229,7 @@ def _notes(
             f"{np.count_nonzero(~known)} detections name {len(ids)} category ids that "
             f"{ground_truth.source} does not list ({shown}); they only take places under the cap"
         )
-    if settings.rules is FIXED:
+    if settings.rules is FIXED and settings.image_cap:
         counts = np.bincount(np.unique(predictions.category_ids[known], return_inverse=True)[1])
         few = len(ground_truth.names) - np.count_nonzero(counts >= settings.all_caps[0])
         if few:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from dense_lt.evaluation.masks import PackedMasks
 from dense_lt.evaluation.predictions import Predictions
-from dense_lt.evaluation.ranking import places
 from dense_lt.utils.errors import DataError
 
 ROWS = 200_000
@@ -86,17 +85,26 @@ def read_columns(path: Path) -> Predictions:
     Raises:
         DataError: there is none, or one cannot be read.
     """
-    files = [path] if path.is_file() else sorted(path.glob("*.npz"))
-    if not files:
-        raise DataError(f"{path}: no npz files with predictions are there")
-    parts = [_read(file) for file in files]
+    parts = [_read(file) for file in column_files(path)]
     masks = any(part.masks is not None for part in parts)
     return Predictions.join(parts, str(path), masks=masks)
 
 
+def column_files(path: Path) -> list[Path]:
+    """The files of a folder by name, or the one that `path` is.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = [path] if path.is_file() else sorted(path.glob("*.npz"))
+    if not files:
+        raise DataError(f"{path}: no npz files with predictions are there")
+    return files
+
+
 def predicted_images(folder: Path) -> NDArray[np.int64]:
     """Ids of the images that the files of `folder` cover."""
-    images = [_load(path)["images"] for path in sorted(folder.glob("*.npz"))]
+    images = [read_parts(path, ("images",))[0] for path in sorted(folder.glob("*.npz"))]
     return np.concatenate([np.zeros(0, np.int64), *images])
 
 
@@ -121,51 +129,21 @@ def _read(path: Path) -> Predictions:
     return predictions
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
+def read_parts(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
+    """Some of the columns of one file; the others are not read.
+
+    Raises:
+        DataError: the file cannot be read, or lacks one of them.
+    """
+    stored = _load(path, names)
+    return [stored[name] for name in names]
+
+
+def _load(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in names or stored.files}
+    except KeyError as error:
+        raise DataError(f"{path}: holds no predictions: {error}") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-
-
-class BestPerCategory:
-    """Drops detections that `keep` better ones of their category already beat.
-
-    With it a prediction run for AP-fixed, without a cap per image, holds what the protocol can use
-    and not the hundreds of millions of detections that a low threshold lets through.
-    """
-
-    def __init__(self, keep: int, *, slack: int = 1_000_000) -> None:
-        """Keep at least the best `keep` of each category; look anew every `slack` detections."""
-        self._keep = keep
-        self._slack = self._limit = slack
-        self._categories = np.zeros(0, np.int64)
-        self._scores = np.zeros(0)
-        self._floors: dict[int, float] = {}
-
-    def filter(self, predictions: Predictions) -> Predictions:
-        """`predictions` without those that cannot be among the best any more."""
-        ids, inverse = np.unique(predictions.category_ids, return_inverse=True)
-        floors = np.array([self._floors.get(int(category_id), 0.0) for category_id in ids])
-        if len(ids):
-            predictions = predictions.select(np.flatnonzero(predictions.scores >= floors[inverse]))
-        self._categories = np.concatenate([self._categories, predictions.category_ids])
-        self._scores = np.concatenate([self._scores, predictions.scores])
-        if len(self._scores) > self._limit:
-            self._raise_floors()
-        return predictions
-
-    def _raise_floors(self) -> None:
-        ids, unit = np.unique(self._categories, return_inverse=True)
-        best = places(unit, self._scores, self._keep) < self._keep
-        self._categories, self._scores, unit = (
-            self._categories[best],
-            self._scores[best],
-            unit[best],
-        )
-        self._limit = len(self._scores) + self._slack
-        floors = np.ones(len(ids))
-        np.minimum.at(floors, unit, self._scores)
-        full = np.bincount(unit) >= self._keep
-        self._floors = dict(zip(ids[full].tolist(), floors[full].tolist(), strict=True))

@@ -198,6 +198,17 @@ def test_a_run_can_be_evaluated_on_its_first_images(run_folder, tmp_path):
     assert result.counts["images"] == 6
 
 
+def test_a_run_can_be_predicted_without_a_cap_per_image(run_folder, tmp_path):
+    overrides = ["evaluation.protocols=[fixed]", "device=cpu", "evaluation.images=3"]
+    overrides += ["model.inference.score_threshold=0"]
+    (capped,) = evaluate_run(run_folder, tmp_path / "a", overrides)
+    (result,) = evaluate_run(
+        run_folder, tmp_path / "b", [*overrides, "evaluation.no_image_cap=true"]
+    )
+    assert capped.counts["detections"] == 3 * 20
+    assert result.counts["detections"] > 3 * 20
+
+
 def test_a_detector_without_detections_says_its_best_score(run_folder, tmp_path):
     overrides = ["model.inference.score_threshold=0.99", "device=cpu"]
     (result,) = evaluate_run(run_folder, tmp_path, overrides)

@@ -4,6 +4,7 @@ import pytest
 from helpers.oracle_detector import (
     CATEGORIES,
     BlindDetector,
+    CappedDetector,
     OracleDetector,
     document,
     evaluate,
@@ -65,9 +66,17 @@ def test_only_the_same_weights_and_settings_are_continued(tmp_path):
 
 
 def test_ap_fixed_is_evaluated_without_a_cap_per_image(tmp_path):
-    (result,) = evaluator("fixed")(OracleDetector(), list(loader()), FACTS, tmp_path)
-    assert result.max_detections == 10_000
-    assert EvaluationResult.load(tmp_path / "results.json").protocol == "fixed"
+    fixed, lvis = evaluator("fixed", "lvis", image_cap=False)(
+        CappedDetector(), list(loader()), FACTS, tmp_path
+    )
+    assert fixed.max_detections == 10_000
+    assert fixed.counts["detections"] == lvis.counts["detections"] == 6
+    stored = EvaluationResult.load(tmp_path / "results.json")
+    assert stored.protocol == "fixed"
+    assert stored.rules["predicted"] == "without a cap of detections per image"
+    assert not any("capped per image" in note for note in stored.notes)
+    (capped,) = evaluator("fixed")(CappedDetector(), list(loader()), FACTS, tmp_path)
+    assert any("capped per image" in note for note in capped.notes)
 
 
 def test_two_processes_share_the_images_and_get_the_same_numbers(tmp_path):

@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from helpers.oracle_detector import CATEGORIES, OracleDetector, loader
+from helpers.oracle_detector import CATEGORIES, CappedDetector, OracleDetector, loader
 
 from dense_lt.evaluation.predict import original_boxes, predict, to_predictions
 from dense_lt.structures import Detections, ImageInfo
@@ -40,8 +40,15 @@ def test_every_image_is_predicted_once_in_memory_and_on_disk(tmp_path):
         assert run.seconds_per_image > 0
 
 
-def test_detections_that_better_ones_beat_can_be_left_out():
-    run = predict(
-        OracleDetector(), loader(), categories=CATEGORIES, device=CPU, keep_per_category=2
-    )
-    assert len(run.predictions) == 6  # too few to look for any to drop
+def test_the_detectors_own_cap_of_an_image_can_be_lifted():
+    """The cap is back afterwards; the score threshold stays."""
+    detector = CappedDetector()
+    counts = [
+        len(
+            predict(
+                detector, loader(), categories=CATEGORIES, device=CPU, image_cap=cap
+            ).predictions
+        )
+        for cap in (True, False, True)
+    ]
+    assert counts == [3, 6, 3]

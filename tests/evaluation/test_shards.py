@@ -7,7 +7,6 @@ from dense_lt.evaluation.prediction_files import read_predictions, write_predict
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.score import ScoreSettings, score
 from dense_lt.evaluation.shards import (
-    BestPerCategory,
     ShardWriter,
     predicted_images,
     read_columns,
@@ -85,15 +84,3 @@ def test_broken_values_in_columns_are_refused(tmp_path):
     write_columns(found, [7], tmp_path / "one.npz")
     with pytest.raises(DataError, match=r"one\.npz: entry 0 has score 1\.5"):
         read_columns(tmp_path / "one.npz")
-
-
-def test_what_is_dropped_on_the_way_never_changes_ap_fixed():
-    truth, found = columns(*make_case(0, images=60, detections=30))
-    options = ScoreSettings(protocol="fixed", caps=(20,))
-    images = [found.select(np.flatnonzero(found.image_ids == own)) for own in truth.image_ids]
-    found = Predictions.join(images, "x")
-    best = BestPerCategory(20, slack=50)
-    thinned = Predictions.join([best.filter(own) for own in images], "x")
-    assert len(thinned) < 0.8 * len(found)
-    expected, result = (score(truth, own, options) for own in (found, thinned))
-    assert result.metrics == expected.metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from dense_lt.data.categories import CategoryTable
 from dense_lt.evaluation.annotations import ground_truth_from
 from dense_lt.evaluation.evaluator import DetectorEvaluator, RunFacts
 from dense_lt.evaluation.score import ScoreSettings
+from dense_lt.models.dense_inference import SelectionLimits
 from dense_lt.models.detector import Detector
 from dense_lt.structures import Batch, Detections, ImageBatch, ImageInfo
 from dense_lt.utils import distributed
@@ -46,6 +48,21 @@ class BlindDetector(OracleDetector):
         return [nothing] * len(images.pixels)
 
 
+class CappedDetector(OracleDetector):
+    """Keeps one detection of an image, as its limits say."""
+
+    def __init__(self):
+        super().__init__()
+        self.inference = SimpleNamespace(limits=SelectionLimits(max_detections=1))
+
+    def forward(self, images, targets=None, *, normalizer=None):
+        most = self.inference.limits.max_detections
+        return [
+            Detections(own.boxes[:most], own.scores[:most], own.labels[:most])
+            for own in super().forward(images, targets)
+        ]
+
+
 def loader() -> Iterator[Batch]:
     """This process's images one by one: 20 x 40 on disk, twice as large for the network."""
     for image_id in IMAGES[distributed.rank() :: distributed.world_size()]:
@@ -67,14 +84,15 @@ def document() -> dict[str, Any]:
     }
 
 
-def evaluator(protocol: str = "lvis") -> DetectorEvaluator:
-    """Measures against `document`."""
+def evaluator(*protocols: str, image_cap: bool = True) -> DetectorEvaluator:
+    """Measures against `document`, by LVIS's rules if no others are named."""
     truth = ground_truth_from(document(), source="gt.json").with_training_counts(CATEGORIES)
     return DetectorEvaluator(
         truth,
-        [ScoreSettings(protocol=protocol, resamples=10)],
+        [ScoreSettings(protocol=own, resamples=10) for own in protocols or ("lvis",)],
         categories=CATEGORIES,
         device=torch.device("cpu"),
+        image_cap=image_cap,
     )
 
 
