@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import difflib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -79,11 +79,19 @@ def column_names(path: Path) -> list[str]:
         raise unreadable(path, error) from error
 
 
-def line_of(path: Path, row: int) -> int:
-    """Line of the file, from 1, on which `row` stands: 0 is the first below the header."""
+def lines_of(path: Path, rows: Iterable[int]) -> list[int]:
+    """Lines of the file, from 1, on which rising `rows` stand: 0 is the first below the header."""
+    lines, wanted = [], iter(rows)
+    row = next(wanted, None)
     with path.open(encoding="utf-8-sig") as file:
         filled = (line for line, text in enumerate(file, 1) if text.strip())
-        return next(islice(filled, row + 1, None))
+        for number, line in enumerate(filled, -1):
+            while row == number:
+                lines.append(line)
+                row = next(wanted, None)
+            if row is None:
+                return lines
+    raise ValueError(f"{path}: has no row {row}")
 
 
 def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> DataError:
@@ -125,14 +133,14 @@ def _parse(
         raise DataError(f"{path}: {_broken(path, layout, places, done) or error}") from error
     for name in layout.names or ():
         if layout[name].kind == "S" and (long := _fills(table[name])).any():
-            line, most = line_of(path, done + int(long.argmax())), layout[name].itemsize - 1
+            (line,), most = lines_of(path, [done + int(long.argmax())]), layout[name].itemsize - 1
             raise DataError(f"{path}: line {line}: {name} is longer than {most} bytes")
     return table
 
 
 def _broken(path: Path, layout: np.dtype[Any], places: list[int], done: int) -> str | None:
     """The first value after `done` rows that is not what its column holds, in words."""
-    first = line_of(path, done)
+    (first,) = lines_of(path, [done])
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(islice(file, first - 1, None))
         for row in filter(None, reader):

@@ -32,8 +32,8 @@ MIN_BYTES = 50 << 20
 
 CATEGORIES = "categories.json"
 NPY_HEADER = 128
-OPTIONAL = {"negatives", "segmentations"}
-RAGGED = (*OPTIONAL, "not_exhaustive", "file_names", "url_names")
+OPTIONAL = {"negatives", "segmentations", "flags"}
+RAGGED = ("negatives", "segmentations", "not_exhaustive", "file_names", "url_names")
 
 
 def cache_folder() -> Path:

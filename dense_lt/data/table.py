@@ -99,6 +99,7 @@ class AnnotationTable:
     negatives: Ragged | None
     not_exhaustive: Ragged  # labels present of which not every instance is annotated, per image
     segmentations: Ragged | None = None
+    flags: np.ndarray | None = None  # (M,) what Open Images says beside; openimages/flags.py
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -178,6 +179,7 @@ class AnnotationTable:
             negatives=negatives and Ragged.from_lists(negatives[i].tolist() for i in chosen),
             not_exhaustive=Ragged.from_lists(self.not_exhaustive[i].tolist() for i in chosen),
             segmentations=packed and Ragged.from_bytes(packed[i].tobytes() for i in own.tolist()),
+            flags=None if self.flags is None else self.flags[own],
         )
 
 

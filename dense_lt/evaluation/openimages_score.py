@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dense_lt.data.openimages.groups import FIFTHS, rank_groups
 from dense_lt.evaluation.intervals import SEED, Samples
 from dense_lt.evaluation.json_files import read_json
 from dense_lt.evaluation.metrics import mean
@@ -23,9 +24,6 @@ from dense_lt.evaluation.openimages_truth import OpenImagesTruth, read_truth
 from dense_lt.evaluation.results import ClassResult, EvaluationResult, Metrics
 from dense_lt.utils.environment import versions
 from dense_lt.utils.errors import DataError
-
-GROUPS = 5
-"""AP1 .. AP5: classes by rising number of training instances, in fifths (Tan et al. 2021)."""
 
 HIERARCHY_RULES = {
     "openimages": "ground truth expanded, detections not",
@@ -165,19 +163,10 @@ def _read_count_csv(path: Path) -> dict[str, Any]:
     return {row["LabelName"]: row[counts[0]] for row in rows}
 
 
-def rank_groups(train_counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(C,) 0 for the fifth of the classes with the fewest training instances, ..., 4."""
-    groups = np.empty(len(train_counts), np.int64)
-    by_count = np.argsort(train_counts, kind="stable")
-    for group, own in enumerate(np.array_split(by_count, GROUPS)):
-        groups[own] = group
-    return groups
-
-
 def group_metrics(precision: NDArray[np.float64], groups: NDArray[np.int64] | None) -> Metrics:
     """MAP and AP1 .. AP5 of per-class values (C,); NaN classes are left out."""
     metrics: Metrics = {"mAP": mean(precision)}
-    for group in range(GROUPS):
+    for group in range(FIFTHS):
         own = precision[groups == group] if groups is not None else precision[:0]
         metrics[f"AP{group + 1}"] = mean(own)
     return metrics
@@ -212,7 +201,7 @@ def _counts(measured: _Measured, found: OpenImagesPredictions) -> dict[str, Any]
 def _by_group(flags: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> dict[str, int] | None:
     if groups is None:
         return None
-    return {f"AP{group + 1}": int(flags[groups == group].sum()) for group in range(GROUPS)}
+    return {f"AP{group + 1}": int(flags[groups == group].sum()) for group in range(FIFTHS)}
 
 
 def _per_class(measured: _Measured) -> tuple[ClassResult, ...]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dense_lt.data.csv_files import FLAG, NUMBER, TEXT, line_of, read_table, read_tables
+from dense_lt.data.csv_files import FLAG, NUMBER, TEXT, lines_of, read_table, read_tables
 from dense_lt.utils.errors import DataError
 
 COLUMNS = {"ImageID": TEXT, "XMin": NUMBER, "IsGroupOf": FLAG}
@@ -78,4 +78,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_blank_lines_count_as_lines_but_not_as_rows(tmp_path):
     path = write(tmp_path, "ImageID\na\n\n\nb\n")
-    assert [line_of(path, row) for row in (0, 1)] == [2, 5]
+    assert lines_of(path, [0, 1]) == [2, 5]
+    assert lines_of(path, [1]) == [5]
+    with pytest.raises(ValueError, match="no row 2"):
+        lines_of(path, [0, 2])

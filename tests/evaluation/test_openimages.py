@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dense_lt.data.openimages.groups import rank_groups
 from dense_lt.evaluation.openimages import average_precision, count_truth, rank_entries
 from dense_lt.evaluation.openimages_predictions import (
     read_openimages_predictions,
@@ -23,7 +24,6 @@ from dense_lt.evaluation.openimages_predictions import (
 from dense_lt.evaluation.openimages_score import (
     OpenImagesFiles,
     group_metrics,
-    rank_groups,
     read_train_counts,
     score_openimages,
 )
