@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from dense_lt.cli.training_parts import TrainingParts
 from dense_lt.config.data import RandomSamplerConfig
+from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.experiment import ExperimentConfig
-from dense_lt.config.model import ModelConfig
+from dense_lt.config.model import OneStageConfig
 from dense_lt.data.build import build_repeat_factors
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.table import AnnotationTable
@@ -77,11 +78,17 @@ def repeat_factor_lines(factors: np.ndarray) -> list[str]:
 
 
 def _losses(model: ModelConfig) -> list[tuple[str, str]]:
-    quality = _section(model.quality_loss) if model.head.quality else "none"
-    return [
+    lines = [
         ("loss", f"classification: {_section(model.loss)}"),
         ("", f"box: {_section(model.box_loss)}"),
-        ("", f"quality: {quality}"),
+    ]
+    if isinstance(model, OneStageConfig):
+        quality = _section(model.quality_loss) if model.head.quality else "none"
+        return [*lines, ("", f"quality: {quality}")]
+    return [
+        *lines,
+        ("proposals", _section(model.proposals)),
+        ("regions", _section(model.regions)),
     ]
 
 

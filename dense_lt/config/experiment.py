@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dense_lt.config.data import DataConfig
-from dense_lt.config.model import ModelConfig, OneStageConfig
+from dense_lt.config.detectors import ModelConfig
+from dense_lt.config.model import OneStageConfig
 from dense_lt.config.section import Section
 
 
@@ -112,6 +113,10 @@ class TrainConfig(Section):
 
     keep_checkpoints: PositiveInt = 2
     """How many of the latest checkpoints stay on disk."""
+
+    keep_best: str | None = None
+    """Metric (such as APr) whose best checkpoint among the evaluations stays as `best`; null keeps
+    none."""
 
     evaluate_every: PositiveInt | None = None
     """Steps between two evaluations; null evaluates at the end only."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -56,11 +56,15 @@ class PyramidConfig(Section):
     """First and last level that the head sees."""
 
     backbone_levels: tuple[int, int] = (3, 5)
-    """First and last backbone level that feeds the top-down path; levels above come from
-    stride-2 convolutions on the last of them."""
+    """First and last backbone level that feeds the top-down path; levels above come from the last
+    of them (`above`)."""
 
     channels: PositiveInt = 256
     """Channels of every level."""
+
+    above: Literal["convolution", "max_pool"] = "convolution"
+    """How levels above the backbone's are made: by stride-2 convolutions (RetinaNet), or as every
+    second cell of the level below (two-stage detectors)."""
 
     @model_validator(mode="after")
     def _levels_fit(self) -> Self:
@@ -234,6 +238,3 @@ class OneStageConfig(Section):
                         "none or iou"
                     )
         return self
-
-
-ModelConfig = Annotated[OneStageConfig, Field()]

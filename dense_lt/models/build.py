@@ -7,7 +7,9 @@ from typing import assert_never
 from dense_lt.balance.counts import ClassCounts
 from dense_lt.config.assigners import AssignerConfig, AtssConfig, CenterConfig, MaxIoUConfig
 from dense_lt.config.box_losses import BoxLossConfig, GIoULossConfig, SmoothL1LossConfig
+from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.model import AnchorsConfig, BackboneConfig, OneStageConfig
+from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.losses.build import build_classification_loss
 from dense_lt.losses.regression import (
     BoxLoss,
@@ -27,12 +29,13 @@ from dense_lt.models.heads.dense import DenseHead, TowerShape
 from dense_lt.models.one_stage import OneStageDetector
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
+from dense_lt.models.two_stage.build import build_two_stage
 from dense_lt.ops.box_coding import BoxCoder, DeltaBoxCoder, DistanceBoxCoder
 from dense_lt.utils.errors import ConfigError
 
 
 def build_detector(
-    config: OneStageConfig, num_classes: int, counts: ClassCounts | None = None
+    config: ModelConfig, num_classes: int, counts: ClassCounts | None = None
 ) -> Detector:
     """The detector of a model section.
 
@@ -50,7 +53,15 @@ def build_detector(
             "categories; remove the setting (it is read from the annotations)"
         )
     backbone = _backbone(config.backbone, levels=config.pyramid.backbone_levels)
-    pyramid = Pyramid(backbone, levels=config.pyramid.levels, channels=config.pyramid.channels)
+    normalizer = _normalizer(config.backbone, backbone)
+    pyramid = Pyramid(
+        backbone,
+        levels=config.pyramid.levels,
+        channels=config.pyramid.channels,
+        above=config.pyramid.above,
+    )
+    if isinstance(config, TwoStageConfig):
+        return build_two_stage(config, num_classes, counts, normalizer=normalizer, pyramid=pyramid)
     priors = _priors(config.priors, strides=pyramid.strides)
     coder = _coder(config)
     classification = build_classification_loss(config.loss, num_classes, counts)
@@ -68,7 +79,7 @@ def build_detector(
         num_level_scales=len(pyramid.strides) if config.head.level_scales else 0,
     )
     return OneStageDetector(
-        normalizer=_normalizer(config.backbone, backbone),
+        normalizer=normalizer,
         pyramid=pyramid,
         priors=priors,
         head=head,

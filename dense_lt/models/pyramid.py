@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +15,24 @@ from dense_lt.structures import ImageBatch
 
 
 class Pyramid(nn.Module):
-    """Top-down feature pyramid with stride-2 convolutions above it.
+    """Top-down feature pyramid; levels above it by convolutions or by leaving out cells.
 
     Level l has stride 2^l. With levels 3..7 on backbone levels 3..5 this is the P3-P7 of
-    RetinaNet; with fewer levels the upper maps still feed the lower ones.
+    RetinaNet, with levels 2..6 on 2..5 and `max_pool` the P2-P6 of Faster R-CNN; with fewer levels
+    the upper maps still feed the lower ones.
 
-    Source: Lin et al. 2017 (FPN; RetinaNet for P6 and P7, from P5).
+    Source: Lin et al. 2017 (FPN, its P6 too; RetinaNet for P6 and P7, from P5).
     """
 
-    def __init__(self, backbone: Backbone, *, levels: tuple[int, int], channels: int) -> None:
-        """Build on `backbone`, whose first level must be `levels[0]`."""
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        levels: tuple[int, int],
+        channels: int,
+        above: Literal["convolution", "max_pool"] = "convolution",
+    ) -> None:
+        """Build on `backbone`, whose first level must be `levels[0]`; see `PyramidConfig`."""
         super().__init__()
         self.backbone = backbone
         self.fpn = FeaturePyramidNetwork(list(backbone.channels), channels)
@@ -34,7 +43,8 @@ class Pyramid(nn.Module):
             self.fpn.layer_blocks[unused] = nn.Identity()
         self.num_maps = min(num_levels, num_maps)
         self.above = nn.ModuleList(
-            _strided_convolution(channels) for _ in range(num_levels - self.num_maps)
+            _strided_convolution(channels) if above == "convolution" else nn.MaxPool2d(1, 2)
+            for _ in range(num_levels - self.num_maps)
         )
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
 
@@ -42,9 +52,10 @@ class Pyramid(nn.Module):
         """`pixels` (B, 3, H, W) -> maps (B, channels, H_l, W_l), finest first."""
         maps = OrderedDict((str(i), x) for i, x in enumerate(self.backbone(pixels)))
         outputs = list(self.fpn(maps).values())[: self.num_maps]
-        for index, convolution in enumerate(self.above):
+        for index, layer in enumerate(self.above):
             below = outputs[-1]
-            outputs.append(convolution(functional.relu(below) if index else below))
+            convolves_again = index and isinstance(layer, nn.Conv2d)
+            outputs.append(layer(functional.relu(below) if convolves_again else below))
         return outputs
 
 

@@ -1,0 +1,202 @@
+"""Settings of the two-stage detector: proposals, regions, heads, post-processing."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from dense_lt.config.box_losses import SmoothL1LossConfig
+from dense_lt.config.model import AnchorsConfig, BackboneConfig, PyramidConfig
+from dense_lt.config.region_losses import RegionLossConfig, SoftmaxLossConfig
+from dense_lt.config.section import Section
+
+
+class ProposalAnchorsConfig(AnchorsConfig):
+    """Anchors of the region proposal network."""
+
+    scales: tuple[PositiveFloat, ...] = Field(default=(8.0,), min_length=1)
+    """Side of a square anchor, in strides of its level."""
+
+    ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
+    """Height / width at constant area."""
+
+    center: Literal["middle", "corner"] = "corner"
+    """Centre of a cell's anchors: its top left corner (published), or its middle."""
+
+
+class ProposalLimitsConfig(Section):
+    """How many proposals an image keeps."""
+
+    pre_nms_top_k: PositiveInt = 1000
+    """Best anchors kept per level before suppression."""
+
+    proposals: PositiveInt = 1000
+    """Proposals kept per image after it, over all levels."""
+
+
+L1 = SmoothL1LossConfig(kind="smooth_l1", beta=0.0)
+"""On box codes, as published for LVIS."""
+
+
+class ProposalNetworkConfig(Section):
+    """Region proposal network (Ren et al. 2015): the dense parts with one class."""
+
+    kind: Literal["rpn"] = "rpn"
+    levels: tuple[int, int] | None = None
+    """First and last pyramid level with anchors; null takes all."""
+
+    anchors: ProposalAnchorsConfig = ProposalAnchorsConfig()
+    channels: PositiveInt | None = None
+    """Channels of the convolution before the predictors; null takes the pyramid's."""
+
+    positive_iou: float = Field(default=0.7, gt=0, le=1)
+    """From this IoU with an object on an anchor is positive; so are the best of each object."""
+
+    background_iou: float = Field(default=0.3, ge=0, le=1)
+    """Below this IoU an anchor is background; between the two it learns nothing."""
+
+    samples: PositiveInt = 256
+    """Anchors per image that learn."""
+
+    positive_fraction: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of positives among them."""
+
+    box_loss: SmoothL1LossConfig = L1
+    nms_iou: float = Field(default=0.7, gt=0, le=1)
+    """A proposal that overlaps a better one of its level by more than this is dropped."""
+
+    train: ProposalLimitsConfig = ProposalLimitsConfig(pre_nms_top_k=2000)
+    test: ProposalLimitsConfig = ProposalLimitsConfig()
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> Self:
+        if self.background_iou > self.positive_iou:
+            raise ValueError(
+                f"`background_iou` {self.background_iou} must not be above `positive_iou` "
+                f"{self.positive_iou}"
+            )
+        return self
+
+
+class RegionsConfig(Section):
+    """Which proposals the heads learn from."""
+
+    positive_iou: float = Field(default=0.5, gt=0, le=1)
+    """From this IoU on a proposal learns its object, below it background."""
+
+    low_quality: bool = True
+    """The best proposals of each object are positive however small their IoU is (published)."""
+
+    samples: PositiveInt = 512
+    """Regions per image that learn."""
+
+    positive_fraction: float = Field(default=0.25, gt=0, le=1)
+    """Largest share of positives among them."""
+
+    add_ground_truth: bool = True
+    """The objects themselves are proposals too."""
+
+
+class RegionPoolConfig(Section):
+    """RoIAlign (He et al. 2017) on the level that fits the size of each region."""
+
+    levels: tuple[int, int] | None = None
+    """First and last pyramid level that is pooled; null takes those of the backbone."""
+
+    box_size: PositiveInt = 7
+    """Cells a side for the box head."""
+
+    mask_size: PositiveInt = 14
+    """Cells a side for the mask head."""
+
+    sampling_ratio: int = Field(default=0, ge=0)
+    """Points per cell and axis; 0 takes as many as the cell has pixels (published)."""
+
+    aligned: bool = True
+    """Shift by half a pixel, so that pooling is exact; torchvision's weights were made without."""
+
+    canonical_size: PositiveFloat = 224.0
+    """Side of a region that is pooled from `canonical_level` on, in pixels."""
+
+    canonical_level: int = Field(default=4, ge=1)
+
+
+class BoxHeadConfig(Section):
+    """Fully connected layers, then classes and boxes."""
+
+    channels: PositiveInt = 1024
+    """Outputs of each fully connected layer."""
+
+    num_layers: int = Field(default=2, ge=0)
+    """Fully connected layers before the predictors."""
+
+    class_agnostic: bool = False
+    """One box per region instead of one per class."""
+
+    deviations: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (
+        0.1,
+        0.1,
+        0.2,
+        0.2,
+    )
+    """Units of the four box codes."""
+
+    prior_probability: float | None = Field(default=None, gt=0, lt=1)
+    """Score of every class before training (the classifier's bias) under a loss that has one
+    sigmoid per class; null leaves the bias at 0."""
+
+    objectness_probability: float | None = Field(default=None, gt=0, lt=1)
+    """What the logit for "no object" says before training, where there is one; null is one half."""
+
+    classifier: Literal["linear", "normalized"] = "linear"
+    """`normalized`: cosine between features and class weights, both to the power of one."""
+
+    temperature: PositiveFloat = 20.0
+    """Factor on the cosine of a `normalized` classifier."""
+
+
+class RegionInferenceConfig(Section):
+    """From region outputs to detections."""
+
+    score_threshold: float = Field(default=1e-4, ge=0, lt=1)
+    """Only scores above it are kept, before everything else."""
+
+    nms_iou: float = Field(default=0.5, gt=0, le=1)
+    """A box that overlaps a better one of its class by more than this is dropped."""
+
+    max_detections: PositiveInt = 300
+    """Detections kept per image, over all classes."""
+
+
+class TwoStageConfig(Section):
+    """Faster R-CNN on any timm backbone, with the defaults published for LVIS."""
+
+    kind: Literal["two_stage"]
+    num_classes: PositiveInt | None = None
+    """Normally null: read from the annotations. A number that differs from them is an error."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    pyramid: PyramidConfig = PyramidConfig(levels=(2, 6), backbone_levels=(2, 5), above="max_pool")
+    proposals: ProposalNetworkConfig = ProposalNetworkConfig()
+    regions: RegionsConfig = RegionsConfig()
+    pool: RegionPoolConfig = RegionPoolConfig()
+    head: BoxHeadConfig = BoxHeadConfig()
+    loss: RegionLossConfig = SoftmaxLossConfig()
+    box_loss: SmoothL1LossConfig = L1
+    inference: RegionInferenceConfig = RegionInferenceConfig()
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Self:
+        first, last = self.pyramid.levels
+        if self.proposals.anchors.sizes is not None:
+            raise ValueError(
+                "`proposals.anchors.sizes` is for one-stage heads; give `proposals.anchors.scales`"
+            )
+        for name, levels in (("proposals", self.proposals.levels), ("pool", self.pool.levels)):
+            if levels is not None and not first <= levels[0] <= levels[1] <= last:
+                raise ValueError(
+                    f"`{name}.levels` is {list(levels)} but `pyramid.levels` is [{first}, {last}]; "
+                    "name the first and the last level, within those of the pyramid"
+                )
+        return self

@@ -1,0 +1,1 @@
+"""Classification losses on regions: what a wrong class costs a sampled proposal."""

@@ -1,0 +1,1 @@
+"""The two-stage detector: proposals, regions, heads."""

@@ -1,0 +1,145 @@
+"""Two-stage model section -> detector: the whole wiring, readable from top to bottom."""
+
+from __future__ import annotations
+
+from dense_lt.balance.counts import ClassCounts
+from dense_lt.config.two_stage import ProposalNetworkConfig, TwoStageConfig
+from dense_lt.losses.regions.base import RegionClassificationLoss
+from dense_lt.losses.regions.build import build_region_loss
+from dense_lt.losses.regression import SmoothL1BoxLoss
+from dense_lt.models.assigners.max_iou import MaxIoUAssigner
+from dense_lt.models.priors import PriorGenerator
+from dense_lt.models.pyramid import PixelNormalizer, Pyramid
+from dense_lt.models.two_stage.box_head import BoxHead, linear_classifier
+from dense_lt.models.two_stage.detector import TwoStageDetector
+from dense_lt.models.two_stage.proposals import (
+    ProposalHead,
+    ProposalLimits,
+    ProposalLoss,
+    ProposalNetwork,
+    ProposalSelection,
+)
+from dense_lt.models.two_stage.region_inference import RegionInference, RegionLimits
+from dense_lt.models.two_stage.region_loss import RegionLoss
+from dense_lt.models.two_stage.regions import RegionPooling, RegionSampler
+from dense_lt.ops.box_coding import DeltaBoxCoder
+from dense_lt.utils.errors import ConfigError
+
+
+def build_two_stage(
+    config: TwoStageConfig,
+    num_classes: int,
+    counts: ClassCounts | None,
+    *,
+    normalizer: PixelNormalizer,
+    pyramid: Pyramid,
+) -> TwoStageDetector:
+    """The detector of a section, on the parts that all detectors have.
+
+    Raises:
+        ConfigError: the loss has no use for a probability that is set.
+    """
+    classification = build_region_loss(config.loss, num_classes, counts)
+    coder = DeltaBoxCoder(config.head.deviations)
+    return TwoStageDetector(
+        normalizer=normalizer,
+        pyramid=pyramid,
+        proposals=_proposals(config.proposals, pyramid, channels=config.pyramid.channels),
+        sampler=RegionSampler(
+            MaxIoUAssigner(
+                positive_iou=config.regions.positive_iou,
+                background_iou=config.regions.positive_iou,
+                low_quality=config.regions.low_quality,
+            ),
+            count=config.regions.samples,
+            positive_fraction=config.regions.positive_fraction,
+            add_ground_truth=config.regions.add_ground_truth,
+        ),
+        head=_box_head(config, classification, pyramid),
+        loss=RegionLoss(
+            classification=classification,
+            coder=coder,
+            box=SmoothL1BoxLoss(coder, beta=config.box_loss.beta, weight=config.box_loss.weight),
+        ),
+        inference=RegionInference(
+            classification=classification,
+            coder=coder,
+            limits=RegionLimits(**config.inference.model_dump()),
+        ),
+    )
+
+
+def _proposals(
+    config: ProposalNetworkConfig, pyramid: Pyramid, *, channels: int
+) -> ProposalNetwork:
+    levels = _slice(config.levels, pyramid)
+    priors = PriorGenerator(
+        pyramid.strides[levels],
+        scales=config.anchors.scales,
+        ratios=config.anchors.ratios,
+        center=config.anchors.center,
+    )
+    coder = DeltaBoxCoder()
+    return ProposalNetwork(
+        head=ProposalHead(
+            in_channels=channels,
+            channels=config.channels or channels,
+            priors_per_location=priors.priors_per_location,
+        ),
+        priors=priors,
+        loss=ProposalLoss(
+            MaxIoUAssigner(positive_iou=config.positive_iou, background_iou=config.background_iou),
+            coder,
+            SmoothL1BoxLoss(coder, beta=config.box_loss.beta, weight=config.box_loss.weight),
+            samples=config.samples,
+            positive_fraction=config.positive_fraction,
+        ),
+        selection=ProposalSelection(coder, config.nms_iou),
+        train_limits=ProposalLimits(**config.train.model_dump()),
+        test_limits=ProposalLimits(**config.test.model_dump()),
+        levels=levels,
+    )
+
+
+def _pooling(config: TwoStageConfig, pyramid: Pyramid, size: int) -> RegionPooling:
+    levels = _slice(config.pool.levels or config.pyramid.backbone_levels, pyramid)
+    return RegionPooling(
+        pyramid.strides[levels],
+        size=size,
+        first=levels.start,
+        sampling_ratio=config.pool.sampling_ratio,
+        aligned=config.pool.aligned,
+        canonical_size=config.pool.canonical_size,
+        canonical_level=config.pool.canonical_level,
+    )
+
+
+def _box_head(
+    config: TwoStageConfig, classification: RegionClassificationLoss, pyramid: Pyramid
+) -> BoxHead:
+    head, in_features = config.head, config.pyramid.channels * config.pool.box_size**2
+    try:
+        bias = classification.initial_bias(head.prior_probability, head.objectness_probability)
+    except ValueError as error:
+        raise ConfigError(f"model.loss.kind={config.loss.kind}: {error}") from error
+    classifier = linear_classifier(
+        head.channels if head.num_layers else in_features,
+        bias,
+        temperature=head.temperature if head.classifier == "normalized" else None,
+    )
+    return BoxHead(
+        pooling=_pooling(config, pyramid, config.pool.box_size),
+        in_channels=config.pyramid.channels,
+        channels=head.channels,
+        num_layers=head.num_layers,
+        classifier=classifier,
+        num_boxes=1 if head.class_agnostic else classification.num_classes,
+    )
+
+
+def _slice(levels: tuple[int, int] | None, pyramid: Pyramid) -> slice:
+    """Levels l of stride 2^l, both ends included -> their places in the pyramid."""
+    if levels is None:
+        return slice(0, len(pyramid.strides))
+    first, last = (pyramid.strides.index(2**level) for level in levels)
+    return slice(first, last + 1)

@@ -1,0 +1,86 @@
+"""The two-stage detector: pyramid, proposals, box head, then loss or inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dense_lt.models.detector import Detector
+from dense_lt.models.pyramid import PixelNormalizer, Pyramid
+from dense_lt.models.two_stage.box_head import BoxHead
+from dense_lt.models.two_stage.proposals import ProposalNetwork
+from dense_lt.models.two_stage.region_inference import RegionInference
+from dense_lt.models.two_stage.region_loss import RegionLoss
+from dense_lt.models.two_stage.regions import Regions, RegionSampler
+from dense_lt.structures import Detections, ImageBatch, Losses, Target
+
+
+class TwoStageDetector(Detector):
+    """Faster R-CNN (Ren et al. 2015) on a feature pyramid (Lin et al. 2017)."""
+
+    def __init__(
+        self,
+        *,
+        normalizer: PixelNormalizer,
+        pyramid: Pyramid,
+        proposals: ProposalNetwork,
+        sampler: RegionSampler,
+        head: BoxHead,
+        loss: RegionLoss,
+        inference: RegionInference,
+    ) -> None:
+        """Put the parts together; see `models.two_stage.build`."""
+        super().__init__()
+        self.normalizer = normalizer
+        self.pyramid = pyramid
+        self.proposals = proposals
+        self.sampler = sampler
+        self.head = head
+        self.loss = loss
+        self.inference = inference
+
+    def forward(  # type: ignore[override]
+        self,
+        images: ImageBatch,
+        targets: Sequence[Target] | None = None,
+        *,
+        normalizer: Tensor | None = None,
+    ) -> Losses | list[Detections]:
+        """See `Detector`; `normalizer` counts images, see `count_positives`."""
+        levels = self.pyramid(self.normalizer(images))
+        share = 1.0 if normalizer is None or targets is None else len(targets) / normalizer
+        proposals, losses = self.proposals(levels, images.sizes, targets, share=share)
+        if targets is None:
+            regions = Regions.join(proposals)
+            return self.inference(self.head(levels, regions), regions, images.sizes)
+        sampled = self.sampler(proposals, targets)
+        predictions = self.head(levels, sampled.regions)
+        return {**self.loss(predictions, sampled, share=share), **losses}
+
+    def count_positives(self, images: ImageBatch, targets: Sequence[Target]) -> Tensor:
+        """See `Detector`: the number of images.
+
+        The losses are means over sampled anchors and regions, of which every image has about the
+        same number whatever its objects; a micro-batch counts by its share of the images.
+        """
+        return torch.tensor(float(len(targets)), device=images.pixels.device)
+
+    def summary(self) -> dict[str, object]:
+        """See `Detector`."""
+        backbone = self.pyramid.backbone
+        return {
+            "parameters": sum(p.numel() for p in self.parameters()),
+            "trainable parameters": sum(p.numel() for p in self.parameters() if p.requires_grad),
+            "backbone": backbone.name,
+            "backbone channels": list(backbone.channels),
+            "backbone strides": list(backbone.strides),
+            "frozen stages": backbone.frozen_stages,
+            "pyramid strides": list(self.pyramid.strides),
+            "proposal strides": list(self.proposals.priors.strides),
+            "anchors per location": self.proposals.priors.priors_per_location,
+            "pooled strides": list(self.head.pooling.strides),
+            "classes": self.loss.classification.num_classes,
+            "logits per region": self.head.classifier.out_features,
+        }
