@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from dense_lt.config.sampling import RandomSamplerConfig, SamplerConfig
 from dense_lt.config.section import Section
 from dense_lt.config.transforms import LargeScaleJitterConfig, TransformsConfig
 
@@ -105,29 +106,6 @@ class JsonDatasetConfig(Section):
 
 
 DatasetConfig = Annotated[DrawnConfig | JsonDatasetConfig, Field(discriminator="kind")]
-
-
-class RandomSamplerConfig(Section):
-    """Every image once an epoch, in random order."""
-
-    kind: Literal["random"] = "random"
-
-
-class RepeatFactorSamplerConfig(Section):
-    """Repeat-factor sampling, RFS (Gupta et al. 2019): r = max(1, (threshold / f)^exponent)."""
-
-    kind: Literal["repeat_factor"]
-    threshold: PositiveFloat = 1e-3
-    """A class in fewer than this fraction of the images is repeated."""
-
-    exponent: float = Field(default=0.5, gt=0, le=1)
-    rounding: Literal["stochastic", "ceil", "floor", "round"] = "stochastic"
-    """How a repeat factor becomes a count: drawn anew each epoch (detectron2), or rounded once."""
-
-
-SamplerConfig = Annotated[
-    RandomSamplerConfig | RepeatFactorSamplerConfig, Field(discriminator="kind")
-]
 
 
 class DataConfig(Section):

@@ -13,8 +13,6 @@ from dense_lt.config.data import (
     DataConfig,
     DrawnConfig,
     JsonDatasetConfig,
-    RandomSamplerConfig,
-    RepeatFactorSamplerConfig,
     SplitConfig,
 )
 from dense_lt.config.transforms import TransformsConfig
@@ -22,9 +20,10 @@ from dense_lt.data.augment.build import build_resizer
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
+from dense_lt.data.epochs.build import build_epochs
 from dense_lt.data.files import SplitFiles, check_paths
 from dense_lt.data.loading import BatchLoader
-from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder, repeat_factors
+from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder
 from dense_lt.data.store import cache_folder, read_once
 from dense_lt.data.table import AnnotationTable
 from dense_lt.data.transforms import Transform
@@ -189,16 +188,8 @@ def steps_per_epoch(dataset: DetectionDataset, config: DataConfig, batch_size: i
 
 
 def build_repeat_factors(dataset: DetectionDataset, config: DataConfig) -> np.ndarray:
-    """How often each image comes in an epoch, before rounding: (I,) float64."""
-    match config.sampler:
-        case RandomSamplerConfig():
-            return np.ones(len(dataset))
-        case RepeatFactorSamplerConfig(threshold=threshold, exponent=exponent):
-            return repeat_factors(
-                dataset.table, len(dataset.categories), threshold=threshold, exponent=exponent
-            )
-        case _:
-            assert_never(config.sampler)
+    """How often each image comes in an epoch, on average: (I,) float64."""
+    return build_order(dataset, config, seed=0, batch_size=1).expected()
 
 
 def build_order(
@@ -212,13 +203,11 @@ def build_order(
         seed: of the order.
         batch_size: images of one batch in one process; matters to `aspect_grouping` only.
     """
-    sampler = config.sampler
-    portrait = dataset.table.heights > dataset.table.widths if config.aspect_grouping else None
+    table = dataset.table
     return EpochOrder(
-        build_repeat_factors(dataset, config),
-        rounding="round" if isinstance(sampler, RandomSamplerConfig) else sampler.rounding,
+        build_epochs(config.sampler, table, len(dataset.categories), seed=seed),
         seed=seed,
-        portrait=portrait,
+        portrait=table.heights > table.widths if config.aspect_grouping else None,
         group=batch_size,
     )
 

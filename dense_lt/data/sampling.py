@@ -7,21 +7,15 @@ the ones before, and its augmentation is seeded by the position.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from dense_lt.data.table import AnnotationTable
+from dense_lt.data.epochs.base import Epochs
 
-logger = logging.getLogger(__name__)
-
-Rounding = Literal["stochastic", "ceil", "floor", "round"]
-
-ORDER, COUNTS = 0, 1
-"""Last part of a random key: what it is for."""
+GROUPS = 2
+"""Last part of a random key: in which order groups of one shape come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,62 +33,31 @@ class Draw:
     mixed: bool = True
 
 
-def repeat_factors(
-    table: AnnotationTable, num_classes: int, *, threshold: float, exponent: float = 0.5
-) -> np.ndarray:
-    """How often each image should come in an epoch, (I,) float64, at least 1.
-
-    r(c) = max(1, (threshold / f(c)) ** exponent) with f(c) the fraction of images that contain
-    class c, and an image's factor is the largest of its classes; 1 for an image without objects.
-    Example: threshold 0.001 and 100,000 images: a class in 10 of them has f = 0.0001 and
-    r = sqrt(10) = 3.16; classes in 100 images or more have r = 1.
-
-    Source: Gupta et al. 2019 (LVIS), with a free exponent; detectron2's docstring calls the
-    threshold a frequency below which repeating starts, as here.
-    """
-    objects = np.flatnonzero(~table.crowd)
-    owner = np.repeat(np.arange(len(table)), np.diff(table.offsets))[objects]
-    pairs = np.unique(np.stack([owner, table.labels[objects]]), axis=1)
-    images = np.bincount(pairs[1], minlength=num_classes)
-    by_class = np.ones(num_classes)
-    present = images > 0
-    by_class[present] = (threshold * len(table) / images[present]) ** exponent
-    factors = np.ones(len(table))
-    np.maximum.at(factors, pairs[0], by_class[pairs[1]])
-    return factors
-
-
 class EpochOrder:
-    """The endless stream of image indices, cut into epochs.
+    """The endless stream of image indices, epoch after epoch.
 
     Args:
-        factors: (I,) repeat factor of every image; all 1 for plain random order.
-        rounding: how a factor becomes a count: drawn anew every epoch (detectron2), or rounded.
-        seed: of everything random here.
+        epochs: which images come in each.
+        seed: of the order of groups.
         portrait: (I,) bool, which images are higher than wide; None does not group them.
         group: images of a kind that come together, when grouped: the batch of one process.
     """
 
     def __init__(
-        self,
-        factors: np.ndarray,
-        *,
-        rounding: Rounding = "stochastic",
-        seed: int,
-        portrait: np.ndarray | None = None,
-        group: int = 1,
+        self, epochs: Epochs, *, seed: int, portrait: np.ndarray | None = None, group: int = 1
     ) -> None:
-        self._factors = factors
-        self._rounding: Rounding = rounding
+        self._epochs = epochs
         self._seed = seed
         self._portrait = portrait
         self._group = group
 
+    def expected(self) -> np.ndarray:
+        """How often each image comes in an epoch, on average: (I,) float64."""
+        return self._epochs.expected()
+
     def mean_length(self) -> float:
         """Images of an epoch, on average."""
-        if self._rounding == "stochastic":
-            return float(self._factors.sum())
-        return float(self._rounded().sum())
+        return float(self.expected().sum())
 
     def draws(self, start: int = 0) -> Iterator[Draw]:
         """The stream from position `start` on, without end.
@@ -102,7 +65,7 @@ class EpochOrder:
         Earlier epochs are not made again; only their lengths are, where these are random.
         """
         epoch, first = 0, 0
-        while first + (length := int(self._counts(epoch).sum())) <= start:
+        while first + (length := self._epochs.length(epoch)) <= start:
             epoch, first = epoch + 1, first + length
         while True:
             indices = self.epoch(epoch, first)
@@ -112,12 +75,10 @@ class EpochOrder:
 
     def epoch(self, epoch: int, first: int) -> np.ndarray:
         """Indices of one epoch, whose first image has position `first`: (length,) int64."""
-        indices = np.repeat(np.arange(len(self._factors)), self._counts(epoch))
-        generator = np.random.default_rng((self._seed, epoch, ORDER))
-        indices = generator.permutation(indices)
+        indices = self._epochs.indices(epoch)
         if self._portrait is None:
             return indices
-        return self._grouped(indices, first, generator)
+        return self._grouped(indices, first, np.random.default_rng((self._seed, epoch, GROUPS)))
 
     def _grouped(
         self, indices: np.ndarray, first: int, generator: np.random.Generator
@@ -137,18 +98,6 @@ class EpochOrder:
             rest.append(kind[whole:])
         pure = generator.permutation(np.concatenate(groups))
         return np.concatenate([indices[:head], pure.reshape(-1), *rest])
-
-    def _counts(self, epoch: int) -> np.ndarray:
-        if self._rounding != "stochastic":
-            return self._rounded()
-        whole = np.floor(self._factors)
-        generator = np.random.default_rng((self._seed, epoch, COUNTS))
-        chance = generator.random(len(self._factors))
-        return (whole + (chance < self._factors - whole)).astype(np.int64)
-
-    def _rounded(self) -> np.ndarray:
-        rounding = {"ceil": np.ceil, "floor": np.floor, "round": np.round}[self._rounding]
-        return rounding(self._factors).astype(np.int64)
 
 
 class BatchSampler:

@@ -6,11 +6,8 @@ import pytest
 from helpers.annotation_files import coco_content, lvis_content, write_images, write_json
 from helpers.drawn_sets import small_drawn
 
-from dense_lt.config.data import (
-    DataConfig,
-    JsonDatasetConfig,
-    RepeatFactorSamplerConfig,
-)
+from dense_lt.config.data import DataConfig, JsonDatasetConfig
+from dense_lt.config.sampling import RepeatFactorSamplerConfig
 from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, TransformsConfig
 from dense_lt.data.build import (
     annotation_files,

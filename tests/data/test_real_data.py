@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dense_lt.config.data import (
-    DataConfig,
-    JsonDatasetConfig,
-    RepeatFactorSamplerConfig,
-)
+from dense_lt.config.data import DataConfig, JsonDatasetConfig
+from dense_lt.config.sampling import RepeatFactorSamplerConfig
 from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, TransformsConfig
 from dense_lt.data.build import build_datasets, build_train_loader, build_val_loader
 from dense_lt.data.check import check_annotations, check_images
