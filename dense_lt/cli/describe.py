@@ -9,19 +9,17 @@ import numpy as np
 from pydantic import BaseModel
 
 from dense_lt.cli.training_parts import TrainingParts
-from dense_lt.config.data import RandomSamplerConfig
 from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.model import OneStageConfig
-from dense_lt.data.build import build_repeat_factors
+from dense_lt.config.sampling import RepeatFactorSamplerConfig, SamplerConfig
+from dense_lt.data.build import build_order
 from dense_lt.data.categories import CategoryTable
+from dense_lt.data.epochs.describe import describe_draws
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils import distributed
 
 logger = logging.getLogger(__name__)
-
-FACTOR_EDGES = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
-"""Lower bounds of the histogram's ranges; a factor of exactly 1 has a line of its own."""
 
 
 def describe(config: ExperimentConfig, parts: TrainingParts) -> str:
@@ -40,19 +38,14 @@ def _data(config: ExperimentConfig, parts: TrainingParts) -> list[tuple[str, str
     train, val, categories = parts.data
     assert train is not None, "training builds both splits"
     assert val is not None, "training builds both splits"
-    factors = build_repeat_factors(train, config.data)
-    if not isinstance(config.data.sampler, RandomSamplerConfig) and factors.max(initial=1) == 1:
-        logger.warning(
-            "data.sampler: no image is repeated, every class is in more than a fraction %g of the "
-            "images; raise data.sampler.threshold, or set data.sampler.kind=random",
-            config.data.sampler.threshold,
-        )
+    draws = build_order(train, config.data, seed=config.seed, batch_size=1).expected()
+    warn_if_idle(config.data.sampler, draws, categories)
     return [
         ("data", f"train: {_table(train.table)}"),
         ("", f"val: {_table(val.table)}"),
         ("classes", _classes(categories)),
         ("sampler", _section(config.data.sampler)),
-        *(("", line) for line in repeat_factor_lines(factors)),
+        *(("", line) for line in describe_draws(draws)),
     ]
 
 
@@ -65,16 +58,19 @@ def _classes(categories: CategoryTable) -> str:
     return f"{len(categories)}: {groups}"
 
 
-def repeat_factor_lines(factors: np.ndarray) -> list[str]:
-    """Histogram of repeat factors (I,), one line a range that is not empty."""
-    once = int((factors == 1).sum())
-    lines = [f"repeat factor 1: {once:,} images"] if once else []
-    uppers = (*FACTOR_EDGES[1:], np.inf)
-    for lower, upper in zip(FACTOR_EDGES, uppers, strict=True):
-        count = int(((factors > 1) & (factors >= lower) & (factors < upper)).sum())
-        if count:
-            lines.append(f"repeat factor {lower:g} to {upper:g}: {count:,} images")
-    return lines
+def warn_if_idle(sampler: SamplerConfig, draws: np.ndarray, categories: CategoryTable) -> None:
+    """Tell when repeat factors were asked for and all are 1."""
+    if not isinstance(sampler, RepeatFactorSamplerConfig) or (draws != 1).any():
+        return
+    counts = [count for count in categories.image_counts if count] or [0]
+    logger.warning(
+        "data.sampler: no image is repeated by threshold %g and rounding %s: the rarest class is "
+        "in %d of %d images; raise data.sampler.threshold, or set data.sampler.kind=random",
+        sampler.threshold,
+        sampler.rounding,
+        min(counts),
+        len(draws),
+    )
 
 
 def _losses(model: ModelConfig) -> list[tuple[str, str]]:

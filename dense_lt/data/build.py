@@ -187,11 +187,6 @@ def steps_per_epoch(dataset: DetectionDataset, config: DataConfig, batch_size: i
     return order.mean_length() / batch_size
 
 
-def build_repeat_factors(dataset: DetectionDataset, config: DataConfig) -> np.ndarray:
-    """How often each image comes in an epoch, on average: (I,) float64."""
-    return build_order(dataset, config, seed=0, batch_size=1).expected()
-
-
 def build_order(
     dataset: DetectionDataset, config: DataConfig, *, seed: int, batch_size: int
 ) -> EpochOrder:

@@ -12,7 +12,7 @@ from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, Transf
 from dense_lt.data.build import (
     annotation_files,
     build_datasets,
-    build_repeat_factors,
+    build_order,
     build_train_loader,
     build_val_loader,
     steps_per_epoch,
@@ -244,13 +244,14 @@ def test_repeat_factors_lengthen_the_epoch(tmp_path):
     config = _files(tmp_path, sampler=sampler)
     train, _, _ = build_datasets(config, seed=0)
     assert train is not None
-    assert build_repeat_factors(train, config) == pytest.approx([2.7**0.5, 1.35**0.5, 1])
+    order = build_order(train, config, seed=0, batch_size=2)
+    assert order.expected() == pytest.approx([2.7**0.5, 1.35**0.5, 1])
     assert steps_per_epoch(train, config, 2) == pytest.approx((2.7**0.5 + 1.35**0.5 + 1) / 2)
     ceil = config.model_copy(update={"sampler": sampler.model_copy(update={"rounding": "ceil"})})
     assert steps_per_epoch(train, ceil, 2) == 2.5
     plain = _files(tmp_path)
     assert steps_per_epoch(train, plain, 2) == 1.5
-    assert build_repeat_factors(train, plain).tolist() == [1, 1, 1]
+    assert build_order(train, plain, seed=0, batch_size=2).expected().tolist() == [1, 1, 1]
 
 
 def test_batches_of_like_shape_are_put_together_on_request(tmp_path):
