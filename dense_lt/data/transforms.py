@@ -211,12 +211,14 @@ def _apply(pipeline: Pipeline, sample: Annotated, seed: int) -> Annotated:
         outlines.to_bitmaps(sample.image.shape[:2]) if outlines is not None and drawn else None
     )
     image, boxes, kept, bitmaps = pipeline(sample.image, sample.boxes, bitmaps, seed=seed)
-    changed = sample.take(kept)._replace(image=image, boxes=boxes)
     if bitmaps is None:
-        return changed
+        return sample.take(kept)._replace(image=image, boxes=boxes)
+    # some transforms cut an object into several boxes, but all have its one picture
+    kept, first = np.unique(kept, return_index=True)
+    changed = sample.take(kept)._replace(image=image, boxes=boxes[first])
     assert changed.masks is not None, "there were pictures of the outlines"
     had_outline = np.diff(changed.masks.objects) > 0
-    return _fit_boxes(changed._replace(masks=Outlines.from_bitmaps(bitmaps)), had_outline)
+    return _fit_boxes(changed._replace(masks=Outlines.from_bitmaps(bitmaps[first])), had_outline)
 
 
 def _fit_boxes(sample: Annotated, had_outline: np.ndarray) -> Annotated:
