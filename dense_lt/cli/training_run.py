@@ -77,17 +77,26 @@ def _train(
     distributed.barrier()
     logger.info("%s, from step %d on\n%s", config.name, done, describe(config, parts))
     _, (_, _, categories), detector, optimizer, _, periods, _ = parts
-    with closing(
-        build_recorder(config, detector, categories, run=run, periods=periods, done=done)
-    ) as recorder:
+    with (
+        closing(
+            build_recorder(config, detector, categories, run=run, periods=periods, done=done)
+        ) as recorder,
+        closing(build_checkpoint_writer(config, detector, optimizer, categories, run=run)) as save,
+    ):
+
+        def evaluate_and_rank(step: int) -> Metrics:
+            metrics = evaluate(step)
+            save.keep_if_best(step, metrics)
+            return metrics
+
         stopped = fit(
             _build_step(config, parts, run),
             _batches(config, parts, start=done * config.train.batch_size),
             done=done,
             periods=periods,
             recorder=recorder,
-            save=build_checkpoint_writer(config, detector, optimizer, categories, run=run),
-            evaluate=evaluate,
+            save=save,
+            evaluate=evaluate_and_rank,
             random_states=own_random_states(checkpoint) if checkpoint else None,
         )
     if stopped is None:

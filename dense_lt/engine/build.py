@@ -22,7 +22,7 @@ from dense_lt.config.experiment import (
 )
 from dense_lt.config.losses import EqualizedFocalLossConfig, EqualizedQualityFocalLossConfig
 from dense_lt.data.categories import CategoryTable
-from dense_lt.engine.checkpoint import CheckpointWriter
+from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.metrics import Recorder
 from dense_lt.engine.optimizers import parameter_groups, scaled_learning_rate
@@ -186,6 +186,7 @@ def build_checkpoint_writer(
         keep=config.train.keep_checkpoints,
         categories=categories,
         config=resolved(config),
+        best_metric=config.train.keep_best,
     )
 
 

@@ -1,31 +1,38 @@
-"""What is learnt is saved: all of it, whole or not at all, and nothing that needs trust to read."""
+"""What is learnt is saved: all of it, whole or not at all, and nothing that needs trust to read.
+
+A checkpoint is two files: `step_N.safetensors` with the weights, which any tool can read, and
+`step_N.pt` with what a run needs to go on. The second holds the checksum of the first and is
+written last.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import pickle
+import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.run_folder import RunFolder, write_atomically
-from dense_lt.utils import distributed
-from dense_lt.utils.environment import versions
 from dense_lt.utils.errors import DataError
-from dense_lt.utils.seeding import RandomStates, random_states
+from dense_lt.utils.seeding import RandomStates
 
 _logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a field changes its meaning."""
+
+_PIECE = 1 << 24  # bytes read at once for a checksum
 
 
 @dataclass(frozen=True)
@@ -44,68 +51,55 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write `folder`/step_N.pt, then point `latest` at it, then delete all but the `keep` newest.
+    """Write step_N, then point `latest` at it, then delete all but the `keep` newest.
 
-    At every instant, also in a crash, `latest` names a file that is whole.
+    At every instant, also in a crash, `latest` names a checkpoint that is whole.
+
+    Returns:
+        The file of weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step_{checkpoint.step:08d}.pt"
-    draft = path.with_suffix(".pt.tmp")
-    with draft.open("wb") as file:
-        torch.save(vars(checkpoint), file)
+    weights = folder / f"step_{checkpoint.step:08d}.safetensors"
+    rest = {**vars(checkpoint)}
+    model = {name: tensor.contiguous() for name, tensor in rest.pop("model").items()}
+    draft = weights.with_name(weights.name + ".tmp")
+    save_file(model, draft, metadata={"format": "pt", "step": str(checkpoint.step)})
+    rest["checksum"] = _checksum(draft)
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    rest_draft = _rest_of(weights).with_suffix(".pt.tmp")
+    with rest_draft.open("wb") as file:
+        torch.save(rest, file)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(path)
-    write_atomically(folder / "latest", path.name + "\n")
-    for old in [own for own in _newest_first(folder) if own != path][keep - 1 :]:
-        old.unlink()
-    return path
+    draft.replace(weights)
+    rest_draft.replace(_rest_of(weights))
+    write_atomically(folder / "latest", weights.name + "\n")
+    for old in [own for own in _newest_first(folder) if own != weights][keep - 1 :]:
+        _rest_of(old).unlink(missing_ok=True)  # without it the weights are no checkpoint
+        old.unlink(missing_ok=True)
+    return weights
 
 
-class CheckpointWriter:
-    """Saves a run as it stands. Every process must call it together; the main one writes."""
+def copy_checkpoint(weights: Path, name: str) -> Path:
+    """The same checkpoint as `name` in its folder, where no later one replaces it.
 
-    def __init__(
-        self,
-        folder: Path,
-        detector: nn.Module,
-        optimizer: Optimizer,
-        *,
-        batch_size: int,
-        keep: int,
-        categories: CategoryTable,
-        config: Mapping[str, Any],
-    ) -> None:
-        """Remember what to save: `batch_size` images per step over all processes, ..."""
-        self._folder = folder
-        self._detector = detector
-        self._optimizer = optimizer
-        self._batch_size = batch_size
-        self._keep = keep
-        self._categories = categories.to_json()
-        self._config = dict(config)
-
-    def __call__(self, step: int) -> None:
-        """Save the state after optimizer step `step`."""
-        states = distributed.gather_objects(random_states())
-        if not distributed.is_main():
-            return
-        checkpoint = Checkpoint(
-            step=step,
-            samples_seen=step * self._batch_size,
-            model=dict(self._detector.state_dict()),
-            optimizer=self._optimizer.state_dict(),
-            random_states=states,
-            categories=self._categories,
-            config=self._config,
-            versions=versions(),
-        )
-        path = save_checkpoint(self._folder, checkpoint, keep=self._keep)
-        _logger.info("step %d: wrote %s", step, path)
+    Links where the file system has them: the bytes are there once.
+    """
+    copy = weights.with_name(f"{name}.safetensors")
+    for source, target in ((weights, copy), (_rest_of(weights), _rest_of(copy))):
+        draft = target.with_name(target.name + ".tmp")
+        draft.unlink(missing_ok=True)
+        try:
+            os.link(source, draft)
+        except OSError:
+            shutil.copyfile(source, draft)
+        draft.replace(target)
+    return copy
 
 
 def latest_checkpoint(run_folder: Path) -> Path:
-    """The newest checkpoint of a run that is whole: what `latest` names, or an earlier one.
+    """Weights of a run's newest checkpoint that is whole: what `latest` names, or an earlier one.
 
     Raises:
         DataError: there is none.
@@ -118,28 +112,43 @@ def latest_checkpoint(run_folder: Path) -> Path:
             return path
         _logger.warning("%s: missing or damaged; taking the checkpoint before it", path)
     raise DataError(
-        f"{folder}: no checkpoint that can be read; expected step_*.pt as `dense-lt train` writes "
-        "them. Train first, or give the folder of another run."
+        f"{folder}: no checkpoint that can be read; expected step_*.safetensors and step_*.pt as "
+        "`dense-lt train` writes them. Train first, or give the folder of another run."
     )
 
 
+def has_checkpoint(run_folder: Path) -> bool:
+    """Whether a run has written any checkpoint, whole or not."""
+    return bool(_newest_first(RunFolder(run_folder).checkpoints))
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what `save_checkpoint` wrote; tensors and plain Python only, no code is run.
+    """Read what `save_checkpoint` wrote, given either of its two files; no code in them is run.
 
     Raises:
-        DataError: the file is missing, damaged, or not one of ours.
+        DataError: a file is missing, damaged, or not one of ours.
     """
+    weights = path.with_suffix(".safetensors")
+    rest = _rest_of(weights)
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint = Checkpoint(**stored)
-    except (OSError, RuntimeError, EOFError, TypeError, ValueError, pickle.PickleError) as error:
-        raise DataError(f"{path}: cannot be read as a checkpoint of dense_lt: {error}") from error
-    if checkpoint.format != FORMAT:
+        stored = torch.load(rest, map_location="cpu", weights_only=True)
+        if not isinstance(stored, dict) or "format" not in stored:
+            raise ValueError("it holds something else")
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.PickleError) as error:
+        raise DataError(f"{rest}: cannot be read as a checkpoint of dense_lt: {error}") from error
+    if stored["format"] != FORMAT:
         raise DataError(
-            f"{path}: checkpoint format {checkpoint.format}, this version reads {FORMAT}; use the "
-            f"dense_lt that wrote it ({checkpoint.versions.get('dense_lt')})."
+            f"{rest}: checkpoint format {stored['format']}, this version reads {FORMAT}; use the "
+            f"dense_lt that wrote it ({stored.get('versions', {}).get('dense_lt')})."
         )
-    return checkpoint
+    try:
+        if _checksum(weights) != stored.pop("checksum"):
+            raise ValueError(f"its bytes are not those that {rest.name} was written for")
+        return Checkpoint(model=load_file(weights), **stored)
+    except (OSError, TypeError, KeyError, ValueError, SafetensorError) as error:
+        raise DataError(
+            f"{weights}: cannot be read as a checkpoint of dense_lt: {error}"
+        ) from error
 
 
 def restore_model(detector: nn.Module, checkpoint: Checkpoint) -> None:
@@ -165,14 +174,33 @@ def restore_model(detector: nn.Module, checkpoint: Checkpoint) -> None:
     detector.load_state_dict(stored, strict=True)
 
 
+def _rest_of(weights: Path) -> Path:
+    return weights.with_suffix(".pt")
+
+
 def _newest_first(folder: Path) -> Sequence[Path]:
-    return sorted(folder.glob("step_*.pt"), reverse=True)
+    """Weights of all checkpoints; a crash may have left one of a pair."""
+    steps = {path.stem for path in folder.glob("step_*") if path.suffix in {".safetensors", ".pt"}}
+    return [folder / f"{step}.safetensors" for step in sorted(steps, reverse=True)]
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether every byte is there and as it was written (torch saves zip files with checksums)."""
+def _is_whole(weights: Path) -> bool:
+    """Whether every byte is there and as it was written."""
+    rest = _rest_of(weights)
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+        with zipfile.ZipFile(rest) as archive:  # torch saves zip files with checksums
+            if archive.testzip() is not None:
+                return False
+        stored = torch.load(rest, map_location="cpu", weights_only=True, mmap=True)
+        return stored.get("format") != FORMAT or stored.get("checksum") == _checksum(weights)
+    except (OSError, RuntimeError, zipfile.BadZipFile, pickle.PickleError):
         return False
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            value = zlib.crc32(piece, value)
+    return value

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dense_lt.data.categories import CategoryTable
-from dense_lt.engine.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
+from dense_lt.engine.checkpoint import (
+    Checkpoint,
+    has_checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+)
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.utils import distributed
 from dense_lt.utils.errors import ConfigError, DataError
@@ -30,6 +35,7 @@ MAY_CHANGE = (
     "train.log_every",
     "train.checkpoint_every",
     "train.keep_checkpoints",
+    "train.keep_best",
     "train.evaluate_every",
     "train.statistics_every",
 )
@@ -44,7 +50,7 @@ def find_checkpoint(run: RunFolder) -> Checkpoint | None:
         DataError: no checkpoint can be read, or the processes do not see the same one.
     """
     checkpoint = None
-    if any(run.checkpoints.glob("step_*.pt")):
+    if has_checkpoint(run.path):
         checkpoint = load_checkpoint(latest_checkpoint(run.path))
     steps = distributed.gather_objects(checkpoint.step if checkpoint else 0)
     if len(set(steps)) > 1:

@@ -179,10 +179,12 @@ def test_resuming_to_a_shorter_length_is_refused(whole, command, capsys):
 STOPPED_AT_STEP_8 = """
 import os, sys
 from dense_lt.cli.main import main
-from dense_lt.engine.checkpoint import CheckpointWriter
+from dense_lt.engine.checkpoint_writer import CheckpointWriter
 
 def save_or_stop(writer, step, save=CheckpointWriter.__call__):
     if step == 8:
+        if writer._writing is not None:
+            writer.wait()  # for the checkpoint before, which a thread writes
         os.system(f"kill -{sys.argv[1]} 0")  # the whole group, as a terminal does
     save(writer, step)
 

@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dense_lt.engine.checkpoint import (
-    CheckpointWriter,
+    copy_checkpoint,
+    has_checkpoint,
     latest_checkpoint,
     load_checkpoint,
     restore_model,
 )
+from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.utils.errors import DataError
 
@@ -29,8 +32,14 @@ def write(tiny_detector, categories, tmp_path):
         categories=categories,
         config={"name": "x", "train": {"steps": 9}, "milestones": [1, 2]},
     )
-    writer.detector = detector
-    return writer
+
+    def write(step):
+        writer(step)
+        writer.wait()
+
+    write.detector = detector
+    yield write
+    writer.close()
 
 
 def _files(tmp_path):
@@ -55,9 +64,10 @@ def test_a_checkpoint_comes_back_whole_without_running_code(write, categories, t
 def test_only_the_newest_checkpoints_stay_and_latest_names_the_last(write, tmp_path):
     for step in (5, 10, 15):
         write(step)
-    assert _files(tmp_path) == ["latest", "step_00000010.pt", "step_00000015.pt"]
-    assert (tmp_path / "checkpoints" / "latest").read_text() == "step_00000015.pt\n"
-    assert latest_checkpoint(tmp_path).name == "step_00000015.pt"
+    pairs = [f"step_000000{n}.{end}" for n in (10, 15) for end in ("pt", "safetensors")]
+    assert _files(tmp_path) == ["latest", *pairs]
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step_00000015.safetensors\n"
+    assert latest_checkpoint(tmp_path).name == "step_00000015.safetensors"
 
 
 def test_writing_an_earlier_step_again_keeps_it(write, tmp_path):
@@ -65,24 +75,57 @@ def test_writing_an_earlier_step_again_keeps_it(write, tmp_path):
     for step in (10, 15, 5):
         write(step)
     assert "step_00000005.pt" in _files(tmp_path)
-    assert latest_checkpoint(tmp_path).name == "step_00000005.pt"
+    assert latest_checkpoint(tmp_path).name == "step_00000005.safetensors"
 
 
+@pytest.mark.parametrize("part", [".safetensors", ".pt"])
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "missing"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(write, tmp_path, caplog, damage):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(write, tmp_path, caplog, damage, part):
     write(5)
     write(10)
-    path = latest_checkpoint(tmp_path)
+    path = latest_checkpoint(tmp_path).with_suffix(part)
     content = path.read_bytes()
     if damage == "missing":
         path.unlink()
-    elif damage == "flipped":  # one bit of a weight
-        at = content.index(write.detector.stem.weight.detach().numpy().tobytes()[:64])
+    elif damage == "flipped":  # one bit in the middle: of a weight, of a momentum
+        at = len(content) // 2
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     else:
         path.write_bytes(content[: len(content) // 2] if damage == "torn" else b"")
-    assert latest_checkpoint(tmp_path).name == "step_00000005.pt"
-    assert "step_00000010.pt: missing or damaged" in caplog.text
+    assert latest_checkpoint(tmp_path).name == "step_00000005.safetensors"
+    assert "step_00000010.safetensors: missing or damaged" in caplog.text
+
+
+def test_weights_of_another_save_are_not_taken_for_those_of_the_checkpoint(write, tmp_path):
+    """As a crash leaves them that comes between the two files of one step written again."""
+    write(5)
+    path = latest_checkpoint(tmp_path)
+    weights = load_file(path)
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, path)
+    with pytest.raises(DataError, match=r"its bytes are not those that step_00000005\.pt was"):
+        load_checkpoint(path)
+
+
+def test_weights_can_be_read_by_any_tool(write, tmp_path):
+    write(5)
+    stored = load_file(latest_checkpoint(tmp_path))
+    assert stored.keys() == write.detector.state_dict().keys()
+
+
+def test_a_copy_outlives_its_checkpoint(write, tmp_path):
+    write(5)
+    best = copy_checkpoint(latest_checkpoint(tmp_path), "best")
+    write(10)
+    write(15)
+    assert "step_00000005.pt" not in _files(tmp_path)
+    assert load_checkpoint(best).step == 5
+    assert latest_checkpoint(tmp_path).stem == "step_00000015"
+
+
+def test_a_folder_without_checkpoints_has_none(write, tmp_path):
+    assert not has_checkpoint(tmp_path)
+    write(5)
+    assert has_checkpoint(tmp_path)
 
 
 def test_without_any_checkpoint_the_message_names_the_folder(tmp_path):
@@ -147,8 +190,8 @@ def test_a_checkpoint_that_does_not_fit_names_the_tensors_and_loads_nothing(
 
 def test_another_format_says_which_version_wrote_it(write, tmp_path):
     write(1)
-    path = latest_checkpoint(tmp_path)
+    path = latest_checkpoint(tmp_path).with_suffix(".pt")
     content = torch.load(path, weights_only=True)
     torch.save({**content, "format": 99}, path)
-    with pytest.raises(DataError, match=r"checkpoint format 99, this version reads 1"):
+    with pytest.raises(DataError, match=r"checkpoint format 99, this version reads 2"):
         load_checkpoint(path)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dense_lt.engine.checkpoint import (
-    CheckpointWriter,
     latest_checkpoint,
     load_checkpoint,
     restore_model,
 )
+from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.loop import Periods, fit
 from dense_lt.engine.metrics import Recorder
 from dense_lt.engine.resume import own_random_states
@@ -77,6 +77,7 @@ class _Run:
     def save(self, step):
         self.events.append(("save", step))
         self.writer(step)
+        self.writer.wait()
 
     def evaluate(self, step):
         torch.rand(step)  # an evaluation may draw random numbers

@@ -13,7 +13,8 @@ from helpers.tiny_detector import NUM_CLASSES, TinyDetector, draw_batch
 
 from dense_lt.config.model import OneStageConfig
 from dense_lt.data.categories import CategoryTable
-from dense_lt.engine.checkpoint import CheckpointWriter, latest_checkpoint, load_checkpoint
+from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint
+from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.signals import StopSignal
 from dense_lt.engine.step import TrainingStep, split_batch
 from dense_lt.models.build import build_detector
@@ -122,6 +123,7 @@ def save_together(folder: str) -> int:
         config={},
     )
     writer(1)
+    writer.close()
     distributed.barrier()
     states = load_checkpoint(latest_checkpoint(Path(folder))).random_states
     own = states[distributed.rank()]["torch"]
