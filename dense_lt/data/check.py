@@ -11,8 +11,7 @@ from tqdm import tqdm
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.faults import Fault
 from dense_lt.data.images import BadImageError
-from dense_lt.data.lvis import load_json
-from dense_lt.data.validate import find_faults
+from dense_lt.data.screening import scan
 
 
 def check_annotations(path: Path, *, drop_invalid_boxes: bool) -> list[Fault]:
@@ -25,7 +24,7 @@ def check_annotations(path: Path, *, drop_invalid_boxes: bool) -> list[Fault]:
     Raises:
         DataError: the file is missing or is not JSON.
     """
-    faults = find_faults(load_json(path), masks=True)
+    faults = scan(path, masks=True).faults
     if not drop_invalid_boxes:
         return faults
     return [replace(fault, fatal=False) if fault.droppable else fault for fault in faults]

@@ -6,20 +6,22 @@ No torch import: scoring needs this module.
 
 from __future__ import annotations
 
-import gc
-import json
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from dense_lt.data.categories import DEFAULT_THRESHOLDS, CategoryTable, frequency_group
+from dense_lt.data.columns import FileBytes
 from dense_lt.data.faults import Fault, raise_faults
-from dense_lt.data.table import AnnotationTable, Names, Ragged, offsets_of, pack_segmentations
-from dense_lt.data.validate import FREQUENCIES, find_faults, is_box, is_polygon
-from dense_lt.utils.errors import DataError
+from dense_lt.data.records import NOT_SAID, AnnotationRows
+from dense_lt.data.screening import Scan, look_up, scan
+from dense_lt.data.segmentations import PackedSegmentations
+from dense_lt.data.table import AnnotationTable, Names, Ragged, offsets_of
+from dense_lt.data.validate import FREQUENCIES
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ def read_annotations(
     thresholds: tuple[int, int] = DEFAULT_THRESHOLDS,
     masks: bool = True,
     drop_invalid_boxes: bool = False,
+    content: BinaryIO | None = None,
 ) -> tuple[AnnotationTable, CategoryTable]:
     """Read and check an annotation file.
 
@@ -40,6 +43,9 @@ def read_annotations(
     to their image. What a file leaves out is assumed, and said once in the log: without
     `neg_category_ids` every class counts as checked in every image (COCO's rule), without `area`
     it is the box's, without `iscrowd` nothing is a crowd.
+
+    The file is read a few MB at a time: LVIS v1 takes a few seconds and 250 MB of memory, and as
+    much again as its polygons are long unless `content` takes them.
 
     Args:
         path: LVIS v0.5, LVIS v1 or plain COCO JSON.
@@ -50,6 +56,8 @@ def read_annotations(
         masks: whether segmentations are checked and kept.
         drop_invalid_boxes: leave boxes without area or outside their image out, and clip those that
             reach out of it, instead of raising.
+        content: an empty file for the texts of segmentations, which the table then reads from
+            there; None keeps them in memory.
 
     Returns:
         The annotations, and `categories` or the table made.
@@ -57,44 +65,24 @@ def read_annotations(
     Raises:
         DataError: the file is missing, is not JSON, has faults, or has other categories.
     """
-    content = load_json(path)
-    faults = [fault for fault in find_faults(content, masks=masks) if fault.fatal]
-    to_mend = [fault for fault in faults if not (fault.droppable and drop_invalid_boxes)]
-    raise_faults(str(path), to_mend)
+    texts = content or io.BytesIO()
+    found = scan(path, masks=masks, content=texts)
+    faults = [fault for fault in found.faults if fault.fatal]
+    raise_faults(str(path), [one for one in faults if not (one.droppable and drop_invalid_boxes)])
     if faults:
         logger.warning("%s: %d invalid boxes are left out or clipped", path, len(faults))
     if categories is not None:
-        raise_faults(str(path), compare_categories(content["categories"], categories))
+        raise_faults(str(path), compare_categories(found.categories, categories))
         label_of = categories.label_of()
     else:
-        label_of = {i: k for k, i in enumerate(sorted(one["id"] for one in content["categories"]))}
-    table = _to_table(content, str(path), label_of, masks=masks)
+        label_of = {i: k for k, i in enumerate(sorted(one["id"] for one in found.categories))}
+    texts.flush()
+    kept = texts.getvalue() if isinstance(texts, io.BytesIO) else FileBytes(Path(texts.name))
+    table = _to_table(found, str(path), label_of, kept if masks else None)
     if categories is None:
-        categories = _to_categories(content["categories"], table, thresholds)
-    _log_assumptions(path, content)
+        categories = _to_categories(found.categories, table, thresholds)
+    _log_assumptions(path, found)
     return table, categories
-
-
-def load_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: it is missing or not JSON.
-    """
-    collecting = gc.isenabled()
-    gc.disable()  # millions of new objects and no garbage: looking takes a quarter of the time
-    try:
-        with path.open("rb") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such annotation file; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: is not JSON (or is cut off): {error}") from error
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def compare_categories(records: Sequence[Record], expected: CategoryTable) -> list[Fault]:
@@ -130,8 +118,8 @@ def _to_categories(
     records = sorted(records, key=lambda record: record["id"])
     objects = ~table.crowd
     images = np.repeat(np.arange(len(table)), np.diff(table.offsets))
-    pairs = np.unique(np.stack([images[objects], table.labels[objects]]), axis=1)
-    image_counts = np.bincount(pairs[1], minlength=len(records)).tolist()
+    pairs = np.unique(images[objects] * len(records) + table.labels[objects])
+    image_counts = np.bincount(pairs % len(records), minlength=len(records)).tolist()
     instance_counts = np.bincount(table.labels[objects], minlength=len(records)).tolist()
     if "frequency" in records[0]:
         groups = [FREQUENCIES[record["frequency"]] for record in records]
@@ -147,84 +135,70 @@ def _to_categories(
 
 
 def _to_table(
-    content: Record, source: str, label_of: Mapping[int | str, int], *, masks: bool
+    found: Scan, source: str, label_of: Mapping[int | str, int], content: bytes | FileBytes | None
 ) -> AnnotationTable:
-    images, annotations = content["images"], content["annotations"]
-    heights = np.array([image["height"] for image in images], dtype=np.int32)
-    widths = np.array([image["width"] for image in images], dtype=np.int32)
-    place = {image["id"]: index for index, image in enumerate(images)}
-    owner = np.array([place[one["image_id"]] for one in annotations], dtype=np.int64)
-    boxes = _clip(_boxes(annotations), heights[owner], widths[owner])
+    images, rows = found.images, found.annotations
+    heights, widths = (images.column(side).astype(np.int32) for side in ("height", "width"))
+    owner, _ = look_up(images.column("id"), rows.column("image_id"))
+    boxes = _clip(rows.column("bbox", np.float64).reshape(-1, 4), heights[owner], widths[owner])
     valid = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     order = valid[np.argsort(owner[valid], kind="stable")]
-    chosen = [annotations[i] for i in order.tolist()]
-    raw_areas = [one.get("area") for one in chosen]
-    sides = boxes[order, 2:] - boxes[order, :2]
-    areas = [box if raw is None else raw for raw, box in zip(raw_areas, sides.prod(1), strict=True)]
-    negatives = None
-    if any("neg_category_ids" in image for image in images):
-        negatives = _label_lists(images, "neg_category_ids", label_of)
+    owner, boxes = owner[order], boxes[order]
+    areas = rows.column("area", np.float64)[order]
+    areas = np.where(np.isnan(areas), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), areas)
+    ids, labels = np.array(list(label_of)), np.array(list(label_of.values()), dtype=np.int32)
+    negatives = _label_lists(images.ragged("negatives"), ids, labels)
     return AnnotationTable(
         source=source,
-        image_ids=np.array([image["id"] for image in images], dtype=np.int64),
+        image_ids=images.column("id"),
         heights=heights,
         widths=widths,
-        file_names=Names(image.get("file_name") or _url_name(image) for image in images),
-        offsets=offsets_of(np.bincount(owner[order], minlength=len(images)).tolist()),
-        annotation_ids=np.array([one["id"] for one in chosen], dtype=np.int64),
-        boxes=boxes[order].astype(np.float32),
-        labels=np.array([label_of[one["category_id"]] for one in chosen], dtype=np.int32),
-        areas=np.array(areas, dtype=np.float64),
-        crowd=np.array([bool(one.get("iscrowd", 0)) for one in chosen], dtype=bool),
-        negatives=negatives,
-        not_exhaustive=_label_lists(images, "not_exhaustive_category_ids", label_of),
-        segmentations=pack_segmentations(map(_usable_segmentation, chosen)) if masks else None,
-        url_names=Names(map(_url_name, images)),
+        file_names=Names(images.ragged("file_names")),
+        url_names=Names(images.ragged("url_names")),
+        offsets=offsets_of(np.bincount(owner, minlength=images.count)),
+        annotation_ids=rows.column("id")[order],
+        boxes=boxes.astype(np.float32),
+        labels=labels[look_up(ids, rows.column("category_id")[order])[0]],
+        areas=areas,
+        crowd=rows.column("crowd", np.int8)[order] == 1,
+        negatives=negatives if images.say_negatives else None,
+        not_exhaustive=_label_lists(images.ragged("not_exhaustive"), ids, labels),
+        segmentations=None if content is None else _segmentations(rows, content, order),
     )
-
-
-def _boxes(annotations: Sequence[Record]) -> np.ndarray:
-    """(M, 4) float64 xyxy; what is no box becomes one without area."""
-    rows = [box if is_box(box := one.get("bbox")) else (0, 0, 0, 0) for one in annotations]
-    boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes
 
 
 def _clip(boxes: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    boxes[:, 0::2] = np.clip(boxes[:, 0::2], 0, widths[:, None])
-    boxes[:, 1::2] = np.clip(boxes[:, 1::2], 0, heights[:, None])
-    return boxes
+    """(M, 4) xyxy inside the image, from xywh."""
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    corners[:, 0::2] = np.clip(corners[:, 0::2], 0, widths[:, None])
+    corners[:, 1::2] = np.clip(corners[:, 1::2], 0, heights[:, None])
+    return corners
 
 
-def _label_lists(images: Sequence[Record], field: str, label_of: Mapping[int | str, int]) -> Ragged:
-    return Ragged.from_lists(
-        sorted(label_of[category] for category in image.get(field, ())) for image in images
-    )
+def _label_lists(lists: Ragged, ids: np.ndarray, labels: np.ndarray) -> Ragged:
+    """Category ids of every image as rising labels."""
+    own = labels[look_up(ids, lists.values)[0]]
+    owner = np.repeat(np.arange(len(lists)), np.diff(lists.offsets))
+    return Ragged(own[np.lexsort((own, owner))], lists.offsets)
 
 
-def _url_name(image: Record) -> str:
-    """Split folder and name, such as "val2017/000000000139.jpg"; LVIS v1 gives no other name."""
-    return "/".join((image.get("coco_url") or "").partition("?")[0].split("/")[-2:])
+def _segmentations(
+    rows: AnnotationRows, content: bytes | FileBytes, order: np.ndarray
+) -> PackedSegmentations:
+    offsets = offsets_of(rows.column("length"))
+    return PackedSegmentations(content, offsets[:-1][order], offsets[1:][order])
 
 
-def _usable_segmentation(annotation: Record) -> Any:
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list):
-        return [polygon for polygon in segmentation if is_polygon(polygon)]
-    return segmentation
-
-
-def _log_assumptions(path: Path, content: Record) -> None:
-    images, annotations = content["images"], content["annotations"]
+def _log_assumptions(path: Path, found: Scan) -> None:
+    rows = found.annotations
     assumed = []
-    if not any("neg_category_ids" in image for image in images):
+    if not found.images.say_negatives:
         assumed.append("no `neg_category_ids`: every class counts as checked in every image")
-    if "frequency" not in content["categories"][0]:
+    if "frequency" not in found.categories[0]:
         assumed.append("no `frequency`: groups come from the training images")
-    if annotations and not all("area" in one for one in annotations):
+    if np.isnan(rows.column("area", np.float64)).any():
         assumed.append("no `area` (or not everywhere): the box's area is taken")
-    if annotations and not any("iscrowd" in one for one in annotations):
+    if rows.count and (rows.column("crowd", np.int8) == NOT_SAID).all():
         assumed.append("no `iscrowd`: nothing is a crowd")
     if assumed:
         logger.info("%s: %s", path, "; ".join(assumed))

@@ -1,57 +1,109 @@
-"""Outlines of objects: polygons or run lengths, packed into bytes and made into masks.
+"""Outlines of objects: polygons or run lengths as in the file, decoded when they are needed.
 
-No torch import: scoring needs this module.
+They stay JSON text, without spaces. Of LVIS's outlines that is 541 bytes on average, where 64-bit
+numbers take 649; it costs nothing to make, and the text is decoded in half the time that packed
+numbers take. No torch import: scoring needs this module.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import Any
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
+import msgspec
 import numpy as np
 from pycocotools import mask
+
+from dense_lt.data.columns import FileBytes
 
 coco_mask: Any = mask  # its type stubs know only some of the forms that its functions take
 
 Segmentation = list[list[float]] | dict[str, Any] | None
 """As in COCO files: polygons [x1, y1, x2, y2, ...], or {"size": [h, w], "counts": str | list}."""
 
-NONE, POLYGONS, RUNS = b"", b"P", b"R"
-"""First byte of a packed segmentation."""
+MIN_POLYGON = 6
+"""Numbers of a triangle; pycocotools takes four numbers for a box."""
+
+NONE = b""
+_POLYGONS = msgspec.json.Decoder(list[list[float]])
+
+
+@dataclass(frozen=True)
+class PackedSegmentations:
+    """Texts of all instances: that of instance i is `content[starts[i]:ends[i]]`."""
+
+    content: bytes | FileBytes
+    starts: np.ndarray  # (M,) int64
+    ends: np.ndarray  # (M,) int64
+
+    @classmethod
+    def of(cls, segmentations: Iterable[Segmentation]) -> PackedSegmentations:
+        """Pack them, in memory."""
+        texts = [pack(one) for one in segmentations]
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), ends])[: len(texts)]
+        return cls(b"".join(texts), starts, ends)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, instance: int) -> bytes:
+        return self.content[int(self.starts[instance]) : int(self.ends[instance])]
+
+    def given(self) -> np.ndarray:
+        """(M,) bool: instances that have a segmentation."""
+        return self.ends > self.starts
+
+    def select(self, instances: np.ndarray) -> PackedSegmentations:
+        """Those of some instances, in this order; the texts are shared."""
+        return PackedSegmentations(self.content, self.starts[instances], self.ends[instances])
 
 
 def pack(segmentation: Segmentation) -> bytes:
-    """Bytes that `unpack` turns back into the same masks.
-
-    Coordinates keep their 64 bits: rasterising rounds multiples of 0.1 pixel at exact halves.
-    """
+    """Text that `unpack` turns back into the same masks."""
     if not segmentation:
         return NONE
-    if isinstance(segmentation, list):
-        lengths = [len(polygon) for polygon in segmentation]
-        header = struct.pack(f"<cI{len(lengths)}I", POLYGONS, len(lengths), *lengths)
-        return header + b"".join(np.asarray(one, dtype="<f8").tobytes() for one in segmentation)
-    runs = compress_runs(segmentation)
-    height, width = runs["size"]
-    return struct.pack("<cII", RUNS, height, width) + runs["counts"]
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), bytes):
+        segmentation = {**segmentation, "counts": segmentation["counts"].decode("ascii")}
+    return json.dumps(segmentation, separators=(",", ":")).encode()
 
 
-def unpack(packed: np.ndarray | bytes) -> Segmentation:
-    """The inverse of `pack`; run lengths come back compressed, as bytes."""
-    content = bytes(packed)
-    if content == NONE:
+def unpack(packed: bytes) -> Segmentation:
+    """The inverse of `pack`: polygons of three points or more, or compressed run lengths.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if packed == NONE:
         return None
-    if content[:1] == RUNS:
-        height, width = struct.unpack_from("<II", content, 1)
-        return {"size": [height, width], "counts": content[9:]}
-    (count,) = struct.unpack_from("<I", content, 1)
-    lengths = struct.unpack_from(f"<{count}I", content, 5)
-    numbers = np.frombuffer(content, dtype="<f8", offset=5 + 4 * count).tolist()
-    polygons, start = [], 0
-    for length in lengths:
-        polygons.append(numbers[start : start + length])
-        start += length
-    return polygons
+    if packed[:1] == b"{":
+        return compress_runs(json.loads(packed))
+    try:
+        polygons = _POLYGONS.decode(packed)
+    except msgspec.DecodeError:  # something in it is no number
+        polygons = json.loads(packed)
+    return [polygon for polygon in polygons if is_polygon(polygon)] or None
+
+
+def is_polygon(value: object) -> TypeGuard[list[float]]:
+    """Whether `value` is a list of three or more pairs of finite numbers."""
+    return (
+        isinstance(value, list)
+        and len(value) >= MIN_POLYGON
+        and len(value) % 2 == 0
+        and are_numbers(value)
+    )
+
+
+def are_numbers(values: Sequence[Any]) -> bool:
+    """Whether all are finite numbers: one infinity or NaN makes their sum infinite or NaN."""
+    try:
+        return math.isfinite(sum(values))
+    except (TypeError, OverflowError):
+        return False
 
 
 def compress_runs(runs: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dense_lt.data.segmentations import Segmentation, pack, unpack
+from dense_lt.data.segmentations import PackedSegmentations, Segmentation, unpack
+from dense_lt.utils.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class AnnotationTable:
         source: the file they were read from, for messages.
         negatives: labels verified to be absent, per image; None where the file does not say: then
             every class was checked in every image, as in COCO.
-        segmentations: packed, one per instance (see `segmentation`); None where none were read.
+        segmentations: one text per instance (see `segmentation`); None where none were read.
     """
 
     source: str
@@ -98,7 +99,7 @@ class AnnotationTable:
     crowd: np.ndarray  # (M,) bool: a region that holds many, not one object
     negatives: Ragged | None
     not_exhaustive: Ragged  # labels present of which not every instance is annotated, per image
-    segmentations: Ragged | None = None
+    segmentations: PackedSegmentations | None = None
     flags: np.ndarray | None = None  # (M,) what Open Images says beside; openimages/flags.py
 
     def __len__(self) -> int:
@@ -125,8 +126,20 @@ class AnnotationTable:
         )
 
     def segmentation(self, instance: int) -> Segmentation:
-        """Polygons or run lengths of an instance, as in the file; None where it has none."""
-        return None if self.segmentations is None else unpack(self.segmentations[instance])
+        """Polygons or run lengths of an instance, as in the file; None where it has none.
+
+        Raises:
+            DataError: what was kept of the file has been damaged since it was opened.
+        """
+        if self.segmentations is None:
+            return None
+        try:
+            return unpack(self.segmentations[instance])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self.source}: annotation {int(self.annotation_ids[instance])}: `segmentation` "
+                f"cannot be decoded ({error}); start again to have the file read anew"
+            ) from error
 
     def labels_of(self, index: int) -> frozenset[int]:
         """Classes that have an object (not only a crowd) in an image."""
@@ -178,18 +191,13 @@ class AnnotationTable:
             crowd=self.crowd[own],
             negatives=negatives and Ragged.from_lists(negatives[i].tolist() for i in chosen),
             not_exhaustive=Ragged.from_lists(self.not_exhaustive[i].tolist() for i in chosen),
-            segmentations=packed and Ragged.from_bytes(packed[i].tobytes() for i in own.tolist()),
+            segmentations=packed and packed.select(own),
             flags=None if self.flags is None else self.flags[own],
         )
 
 
-def offsets_of(lengths: Sequence[int]) -> np.ndarray:
+def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     """Where lists of these lengths start when laid end to end, and where the last one ends."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(np.asarray(lengths, dtype=np.int64), out=offsets[1:])
     return offsets
-
-
-def pack_segmentations(segmentations: Iterable[Segmentation]) -> Ragged:
-    """The column `segmentations` of a table."""
-    return Ragged.from_bytes(pack(segmentation) for segmentation in segmentations)

@@ -1,5 +1,6 @@
 """Real photographs and annotations, where DENSE_LT_REAL_DATA names their folder."""
 
+import json
 import os
 from itertools import islice
 from pathlib import Path
@@ -84,12 +85,9 @@ def test_a_photograph_set_is_read_trained_on_validated_and_drawn(name):
 
 @pytest.mark.parametrize("name", SETS)
 def test_counts_are_those_that_the_set_states(name):
-    from dense_lt.data.lvis import load_json
-
     _, categories = read_annotations(ROOT / name / "train.json")
-    records = sorted(
-        load_json(ROOT / name / "train.json")["categories"], key=lambda record: record["id"]
-    )
+    content = json.loads((ROOT / name / "train.json").read_text(encoding="utf-8"))
+    records = sorted(content["categories"], key=lambda record: record["id"])
     assert categories.image_counts == tuple(record["image_count"] for record in records)
     assert categories.instance_counts == tuple(record["instance_count"] for record in records)
 

@@ -7,7 +7,8 @@ from pycocotools import mask as coco_mask
 from dense_lt.data.segmentations import pack, to_mask, unpack
 
 COORDINATES = st.floats(-1000, 1000, allow_nan=False)
-POLYGONS = st.lists(st.lists(COORDINATES, min_size=6, max_size=12), min_size=1, max_size=3)
+POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=3, max_size=6)
+POLYGONS = st.lists(POINTS.map(lambda points: [*sum(points, ())]), min_size=1, max_size=3)
 
 
 @given(POLYGONS)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from dense_lt.data.faults import Fault
+from dense_lt.data.screening import scan
 
 Content = dict[str, Any]
 
@@ -50,6 +54,14 @@ def write_json(path: Path, content: Content) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def faults_of(content: object, *, masks: bool = True) -> list[Fault]:
+    """Every fault of a file that holds `content`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return scan(path, masks=masks).faults
 
 
 def write_images(folder: Path, content: Content) -> None:

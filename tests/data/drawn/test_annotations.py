@@ -1,10 +1,10 @@
 import numpy as np
+from helpers.annotation_files import faults_of
 
 from dense_lt.data.drawn.annotations import SplitWriter, describe_categories
 from dense_lt.data.drawn.randomness import RandomStream
 from dense_lt.data.drawn.render import DrawnClass, DrawnObject
 from dense_lt.data.segmentations import to_mask
-from dense_lt.data.validate import find_faults
 
 
 def _ring() -> np.ndarray:
@@ -52,7 +52,7 @@ def test_the_file_keeps_every_rule():
     writer = _writer()
     kinds = [DrawnClass("star", color, "solid") for color in ("red", "blue", "green", "white")]
     categories = describe_categories(kinds, *writer.counts(4))
-    assert find_faults(writer.content(categories), masks=True) == []
+    assert faults_of(writer.content(categories), masks=True) == []
 
 
 def test_frequencies_follow_the_training_images():

@@ -9,8 +9,8 @@ from helpers.drawn_sets import small_drawn
 from dense_lt.config.data import DrawnConfig
 from dense_lt.data.drawn import build
 from dense_lt.data.drawn.build import annotation_paths, drawn_folder, ensure_drawn
-from dense_lt.data.lvis import load_json, read_annotations
-from dense_lt.data.validate import find_faults
+from dense_lt.data.lvis import read_annotations
+from dense_lt.data.screening import scan
 from dense_lt.utils.errors import DataError
 
 RECORDED = "0aa29b3f0f15d7d2397d5ec6f66bb393da96aa77556bfd28c1ba309eefe309a4"
@@ -24,6 +24,10 @@ def _hash(folder: Path) -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _load(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +49,16 @@ def test_another_seed_gives_other_images_and_classes(drawn, tmp_path):
     other = ensure_drawn(small_drawn(tmp_path / "set", seed=1))
     assert (other / "train/000001.png").read_bytes() != (drawn / "train/000001.png").read_bytes()
     names = [
-        [
-            category["name"]
-            for category in load_json(annotation_paths(folder)["train"])["categories"]
-        ]
+        [category["name"] for category in _load(annotation_paths(folder)["train"])["categories"]]
         for folder in (drawn, other)
     ]
     assert names[0] != names[1]
 
 
 def test_both_files_keep_every_rule_and_share_their_categories(drawn):
-    contents = {split: load_json(path) for split, path in annotation_paths(drawn).items()}
-    assert all(find_faults(content, masks=True) == [] for content in contents.values())
+    paths = annotation_paths(drawn)
+    assert all(scan(path, masks=True).faults == [] for path in paths.values())
+    contents = {split: _load(path) for split, path in paths.items()}
     assert contents["train"]["categories"] == contents["val"]["categories"]
     ids = [{image["id"] for image in content["images"]} for content in contents.values()]
     assert not ids[0] & ids[1]
@@ -71,7 +73,7 @@ def test_training_counts_are_those_asked_for_and_validation_is_balanced(drawn):
     _, val = read_annotations(paths["val"])
     assert train.image_counts == (20, 12, 8, 4, 2, 1, 1)
     assert val.image_counts == (3,) * 7
-    records = load_json(paths["val"])["categories"]
+    records = _load(paths["val"])["categories"]
     assert tuple(record["image_count"] for record in records) == train.image_counts
     assert tuple(record["instance_count"] for record in records) == train.instance_counts
 
