@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.evaluation.ground_truth import Cells, GroundTruth, look_up
+from dense_lt.evaluation.checked_cells import checked_cells
+from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.json_files import read_json
 from dense_lt.evaluation.masks import PackedMasks, encode_segmentation, mask_areas, mask_boxes
 from dense_lt.utils.errors import DataError
@@ -20,13 +22,34 @@ LVIS_GROUPS = {"r": "rare", "c": "common", "f": "frequent"}
 Record = dict[str, Any]
 
 
+class _Annotation(TypedDict, total=False):
+    """What boxes need of an annotation; every value is checked later."""
+
+    id: Any
+    image_id: Any
+    category_id: Any
+    bbox: Any
+    area: Any
+    ignore: Any
+    iscrowd: Any
+
+
+class _Document(TypedDict, total=False):
+    images: Any
+    annotations: list[_Annotation]
+    categories: Any
+
+
+_WITHOUT_OUTLINES = msgspec.json.Decoder(_Document)
+
+
 def read_ground_truth(path: Path, *, masks: bool = False) -> GroundTruth:
     """Read an LVIS or COCO annotation file; polygons are encoded only if `masks` are wanted.
 
     Raises:
         DataError: the file cannot be read, or a record in it is broken.
     """
-    document = read_json(path, drop=None if masks else "segmentation")
+    document = read_json(path, needed=None if masks else _WITHOUT_OUTLINES)
     return ground_truth_from(document, source=str(path), masks=masks)
 
 
@@ -43,7 +66,7 @@ def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> Gro
     sizes = _image_sizes(images)
     encoded = _encode(records, sizes[image], source) if masks else None
     boxes = _boxes(records, encoded, source)
-    negatives, not_exhaustive = _checked_cells(images, category_ids, source, notes)
+    negatives, not_exhaustive = checked_cells(images, category_ids, source, notes)
     groups, train_images, train_instances = _training(categories, source, notes)
     return GroundTruth(
         source=source,
@@ -219,52 +242,6 @@ def _areas(
         f"{given.count(None)} annotations have no `area`; the area of their {what} is used"
     )
     return np.array([o if g is None else g for g, o in zip(given, own, strict=True)], np.float64)
-
-
-def _checked_cells(
-    images: Sequence[Record], category_ids: NDArray[np.int64], source: str, notes: list[str]
-) -> tuple[Cells | None, Cells]:
-    """Negatives and not exhaustively annotated categories, image by image."""
-    federated = any("neg_category_ids" in image for image in images)
-    if not federated:
-        notes.append(
-            "no image has `neg_category_ids`: every category counts as looked for in every image"
-        )
-    negatives = _cells(images, "neg_category_ids", category_ids, source) if federated else None
-    if federated:
-        notes += _gaps(images, set(category_ids.tolist()))
-    return negatives, _cells(images, "not_exhaustive_category_ids", category_ids, source)
-
-
-def _gaps(images: Sequence[Record], known: set[int]) -> list[str]:
-    """Notes on images whose negatives are missing or unknown."""
-    missing = sum(image.get("neg_category_ids") is None for image in images)
-    unknown = sum(not known.issuperset(image.get("neg_category_ids") or ()) for image in images)
-    notes = []
-    if missing:
-        notes.append(
-            f"{missing:,} of {len(images):,} images have no `neg_category_ids`: there, only "
-            "categories with an annotation are scored"
-        )
-    if unknown:
-        notes.append(
-            f"{unknown:,} images name a category in `neg_category_ids` that the ground truth does "
-            "not list; these names are left out"
-        )
-    return notes
-
-
-def _cells(
-    images: Sequence[Record], key: str, category_ids: NDArray[np.int64], source: str
-) -> Cells:
-    lists = [image.get(key) or [] for image in images]
-    image = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
-    try:
-        listed = np.array([i for own in lists for i in own], dtype=np.int64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{source}: images: `{key}` must be lists of category ids") from error
-    category, known = look_up(category_ids, listed)
-    return image[known], category[known]
 
 
 def _training(

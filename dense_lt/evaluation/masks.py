@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ BLOCK = 255
 """pycocotools 2.0.11 counts the masks of `area` in a byte and fails on more under NumPy 2."""
 
 
+@cache
 def mask_tools() -> ModuleType:
     """`pycocotools.mask`, imported when the first mask is met.
 

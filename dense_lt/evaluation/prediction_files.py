@@ -57,7 +57,7 @@ def read_predictions(
         )
         first += len(records)
         if masks:
-            rectangles += sum(record.get("segmentation") is None for record in records)
+            rectangles += sum([record.get("segmentation") is None for record in records])
     if rectangles and notes is not None:
         what = (
             "holds no masks; its boxes were"
@@ -172,9 +172,10 @@ def _masks(
 def _compressed(records: Sequence[Record]) -> PackedMasks | None:
     """Pack without a look at each, if every mask is compressed already, as detectors write them."""
     try:
-        rles = [record["segmentation"] for record in records]
-        sizes = np.array(list(chain.from_iterable(rle["size"] for rle in rles)), dtype=np.int32)
-        counts = [rle["counts"] for rle in rles]
+        rles = list(map(itemgetter("segmentation"), records))
+        pairs = map(itemgetter("size"), rles)
+        sizes = np.array(list(chain.from_iterable(pairs)), dtype=np.int32)
+        counts = list(map(itemgetter("counts"), rles))
         text = "".join(counts)
     except (KeyError, TypeError, ValueError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,7 +23,6 @@ from dense_lt.evaluation.pooled import pooled_metrics, pooled_samples
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.results import ClassResult, EvaluationResult, Metrics, why_undefined
 from dense_lt.evaluation.rules import COCO, FIXED, LVIS, IouType, MaskArea, Rules
-from dense_lt.utils.environment import versions
 
 Backend = Literal["ours", "lvis", "pycocotools"]
 
@@ -255,16 +255,16 @@ def _notes(
 
 
 def _versions(settings: ScoreSettings, backend: Backend) -> dict[str, str]:
-    wanted = {"dense_lt", "numpy", "python", backend}
-    wanted |= {"pycocotools"} if settings.iou_type != "bbox" else set()
-    return {name: version for name, version in _installed().items() if name in wanted and version}
+    packages = {"dense_lt", "numpy", *(() if backend == "ours" else (backend,))}
+    packages |= {"pycocotools"} if settings.iou_type != "bbox" else set()
+    found = {name: _version(name) for name in sorted(packages)}
+    return {"python": platform.python_version(), **{n: v for n, v in found.items() if v}}
 
 
 @cache
-def _installed() -> dict[str, str | None]:
-    """Looked up once: it takes longer than scoring a small file."""
+def _version(package: str) -> str | None:
+    """Looked up once: it takes a tenth of the time of scoring a small file."""
     try:
-        lvis = metadata.version("lvis")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        lvis = None
-    return {**versions(), "lvis": lvis}
+        return None

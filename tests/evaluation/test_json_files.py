@@ -57,3 +57,12 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
             list(read_records(path))
         with pytest.raises(DataError, match=message):
             read_json(path)
+
+
+def test_numbers_that_are_not_json_are_left_to_the_checks(tmp_path):
+    """NaN is what Python writes; which entry it stands in is said later."""
+    path = tmp_path / "found.json"
+    path.write_text('[{"score": NaN}, {"score": 1e400}]', encoding="utf-8")
+    (records,) = read_records(path)
+    assert [str(record["score"]) for record in records] == ["nan", "inf"]
+    assert str(read_json(path)) == "[{'score': nan}, {'score': inf}]"
