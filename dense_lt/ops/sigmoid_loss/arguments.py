@@ -71,9 +71,12 @@ class Accumulator(Protocol):
 class Backend(Protocol):
     """Who computes: makes an `Accumulator` for one call of the loss."""
 
-    def __call__(self, modulation: Modulation, scale: Tensor, /) -> Accumulator:
+    def __call__(
+        self, modulation: Modulation, scale: Tensor, /, *, varifocal: bool = False
+    ) -> Accumulator:
         """Begin with the classes' `modulation` and the factor `scale` () of the gradients.
 
+        With `varifocal` positives weigh by their quality instead of focusing.
         The dtype of `scale` is that of the maths: float32, or float64 for float64 logits.
         """
         ...

@@ -52,10 +52,16 @@ class ChunkedLoss:
     """
 
     def __init__(
-        self, modulation: Modulation, scale: Tensor, *, chunk_rows: int = CHUNK_ROWS
+        self,
+        modulation: Modulation,
+        scale: Tensor,
+        *,
+        varifocal: bool = False,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         self._modulation = modulation.to(scale.dtype)
         self._exponent_factor = self._modulation.gamma * _LOG2_E
+        self._varifocal = varifocal
         self._scale = scale
         self._one = torch.ones_like(scale)
         self._chunk_rows = chunk_rows
@@ -95,6 +101,7 @@ class ChunkedLoss:
             None if rows.quality is None else rows.quality[index].to(dtype),
             self._modulation.gamma[labels],
             self._modulation.positive_weight[labels],
+            varifocal=self._varifocal,
         )
         self._totals.positive.index_add_(0, labels, terms.gradient.abs().double())
         self._totals.loss.add_(terms.loss.sum(dtype=torch.float64))

@@ -26,12 +26,14 @@ def sigmoid_loss(  # noqa: PLR0913 - an operator takes tensors, not structures o
     negative_weight: Tensor,
     scale: Tensor,
     backend: str,
+    varifocal: bool,
     wants_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss (), positive and negative sums (C,), and gradient (N, C) or (0,) of one matrix."""
     with torch.autocast(logits.device.type, enabled=False):
         modulation = Modulation(gamma, positive_weight, negative_weight)
-        accumulator = choose_backend(backend, logits)(modulation, scale)  # type: ignore[arg-type]
+        backend_class = choose_backend(backend, logits)  # type: ignore[arg-type]
+        accumulator = backend_class(modulation, scale, varifocal=varifocal)
         gradient = torch.empty_like(logits) if wants_gradient else None
         accumulator.add(logits, Rows(labels, quality, groups), gradient)
         loss, positive, negative = accumulator.totals()
@@ -51,6 +53,7 @@ def _(  # noqa: PLR0913
     negative_weight: Tensor,
     scale: Tensor,
     backend: str,
+    varifocal: bool,
     wants_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     sums = [scale.new_empty(logits.shape[1], dtype=torch.float64) for _ in range(2)]
@@ -65,7 +68,7 @@ def _keep(ctx: Any, inputs: tuple[object, ...], output: tuple[Tensor, ...]) -> N
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     (gradient,) = ctx.saved_tensors
-    return gradient * grad_loss.to(gradient.dtype), *[None] * 9
+    return gradient * grad_loss.to(gradient.dtype), *[None] * 10
 
 
 sigmoid_loss.register_autograd(_backward, setup_context=_keep)

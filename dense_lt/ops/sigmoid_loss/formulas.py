@@ -7,13 +7,15 @@ focusing exponent g and two weights. With y the IoU target of a positive and B =
     positive          l = w (1-q)^g softplus(-z)   dl/dz = -w (1-q)^g [g q softplus(-z) + (1-q)]
     quality positive  l = w |q-y|^g B              dl/dz =  w sign(q-y) |q-y|^(g-1)
                                                             [g q (1-q) B + (q-y)^2]
+    varifocal         l = w y B                    dl/dz =  w y (q-y)
 
 The brackets are never negative, so the sign of a derivative is known without its value. Everything
 is evaluated from exp(-|z|): no logarithm of a probability, no 1 - p, no power of a rounded zero
 appears, and the results are finite for every finite logit.
 
 Source: focal loss (Lin et al. 2017), equalized focal loss (Li et al. 2022), equalization loss v2
-(Tan et al. 2021), quality focal loss (Li et al. 2020); the weights and exponents are constants for
+(Tan et al. 2021), quality focal loss (Li et al. 2020), varifocal loss (Zhang et al. 2021); the
+weights and exponents are constants for
 the derivative in all of them, the factor |q-y|^g is not.
 """
 
@@ -78,8 +80,17 @@ def quality_terms(logits: Tensor, quality: Tensor, gamma: Tensor, weight: Tensor
     return Terms(weight * distance.pow(gamma) * entropy, weight * difference.sign() * power * slope)
 
 
-def matched_terms(logits: Tensor, quality: Tensor | None, gamma: Tensor, weight: Tensor) -> Terms:
+def matched_terms(
+    logits: Tensor,
+    quality: Tensor | None,
+    gamma: Tensor,
+    weight: Tensor,
+    *,
+    varifocal: bool = False,
+) -> Terms:
     """Positive entries, with an IoU target where there is one."""
     if quality is None:
         return positive_terms(logits, gamma, weight)
+    if varifocal:
+        return quality_terms(logits, quality, torch.zeros_like(gamma), weight * quality)
     return quality_terms(logits, quality, gamma, weight)

@@ -46,6 +46,7 @@ def modulated_sigmoid_loss(  # noqa: PLR0913 - three vectors describe the loss; 
     scale: Tensor | float = 1.0,
     quality: Tensor | Sequence[Tensor] | None = None,
     groups: Tensor | Sequence[Tensor] | None = None,
+    varifocal: bool = False,
     overwrite_logits: bool = False,
     backend: BackendName = "auto",
 ) -> LossSums:
@@ -63,6 +64,7 @@ def modulated_sigmoid_loss(  # noqa: PLR0913 - three vectors describe the loss; 
             form of the plain focal loss.
         groups: (N,) int64 in [0, G), for each matrix: the row of `negative_weight` that holds for
             a row of logits, such as its image under federated annotation.
+        varifocal: positives weigh by their quality, and are not focused.
         overwrite_logits: allow the gradient to be written into the logits' memory. Nothing else
             may read the logits afterwards, and what made them must not need them in its own
             backward pass (a convolution does not). Ignored under `torch.compile`.
@@ -84,6 +86,7 @@ def modulated_sigmoid_loss(  # noqa: PLR0913 - three vectors describe the loss; 
         modulation=modulation,
         scale=scale_tensor(scale, matrices[0]),
         backend=backend,
+        varifocal=varifocal,
         wants_gradient=tuple(torch.is_grad_enabled() and m.requires_grad for m in matrices),
         overwrite=overwrite_logits,
     )
@@ -104,6 +107,7 @@ class _Problem:
     modulation: Modulation
     scale: Tensor
     backend: BackendName
+    varifocal: bool
     wants_gradient: tuple[bool, ...]
     overwrite: bool
 
@@ -117,7 +121,7 @@ class _MadeInForward(torch.autograd.Function):
         # autocast would run the products of the maths in bfloat16
         with torch.autocast(matrices[0].device.type, enabled=False):
             backend = choose_backend(problem.backend, matrices[0])
-            accumulator = backend(problem.modulation, problem.scale)
+            accumulator = backend(problem.modulation, problem.scale, varifocal=problem.varifocal)
             for matrix, rows, wanted in zip(
                 matrices, problem.rows, problem.wants_gradient, strict=True
             ):
@@ -147,6 +151,7 @@ def _by_operator(problem: _Problem, matrices: Sequence[Tensor]) -> LossSums:
             *problem.modulation,
             problem.scale,
             problem.backend,
+            problem.varifocal,
             wanted,
         )[:3]
         for matrix, rows, wanted in zip(matrices, problem.rows, problem.wants_gradient, strict=True)

@@ -8,6 +8,7 @@ logits themselves cannot use this path.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ def fused_head_loss(  # noqa: PLR0913 - as `modulated_sigmoid_loss`, with a conv
     scale: Tensor | float = 1.0,
     quality: Matrices | None = None,
     groups: Matrices | None = None,
+    varifocal: bool = False,
     piece: int | None = None,
     backend: BackendName = "auto",
 ) -> LossSums:
@@ -67,6 +69,7 @@ def fused_head_loss(  # noqa: PLR0913 - as `modulated_sigmoid_loss`, with a conv
         scale: loss weight / normaliser.
         quality: (B*H*W*A,) per level.
         groups: (B*H*W*A,) per level.
+        varifocal: positives weigh by their quality, and are not focused.
         piece: locations at a time; None chooses by device and kernel.
         backend: see `modulated_sigmoid_loss`.
 
@@ -83,7 +86,7 @@ def fused_head_loss(  # noqa: PLR0913 - as `modulated_sigmoid_loss`, with a conv
         rows=rows_of(labels, quality, groups),
         modulation=modulation,
         scale=scale_tensor(scale, probe),
-        backend=choose_backend(backend, probe),
+        backend=partial(choose_backend(backend, probe), varifocal=varifocal),
         dtype=dtype,
         piece=piece or _default_piece(weight),
         wants_gradient=torch.is_grad_enabled(),

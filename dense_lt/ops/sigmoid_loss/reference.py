@@ -13,8 +13,9 @@ from dense_lt.ops.sigmoid_loss.formulas import matched_terms, negative_terms
 class DenseLoss:
     """An `Accumulator` with about ten temporaries of N x C."""
 
-    def __init__(self, modulation: Modulation, scale: Tensor) -> None:
+    def __init__(self, modulation: Modulation, scale: Tensor, *, varifocal: bool = False) -> None:
         self._modulation = modulation.to(scale.dtype)
+        self._varifocal = varifocal
         self._scale = scale
         self._totals = Totals.zeros(len(modulation.gamma), scale.device)
 
@@ -31,7 +32,13 @@ class DenseLoss:
         index = (rows.labels >= 0).nonzero().squeeze(1)
         label = rows.labels[index]
         quality = None if rows.quality is None else rows.quality[index].to(values.dtype)
-        matched = matched_terms(values[index, label], quality, gamma[label], positive_weight[label])
+        matched = matched_terms(
+            values[index, label],
+            quality,
+            gamma[label],
+            positive_weight[label],
+            varifocal=self._varifocal,
+        )
         slope[index, label] = 0
         self._totals.negative.add_(slope.sum(0, dtype=torch.float64))
         self._totals.positive.index_add_(0, label, matched.gradient.abs().double())

@@ -37,12 +37,13 @@ class TritonLoss:
         ValueError: logits on a CPU, without Triton's interpreter.
     """
 
-    def __init__(self, modulation: Modulation, scale: Tensor) -> None:
+    def __init__(self, modulation: Modulation, scale: Tensor, *, varifocal: bool = False) -> None:
         if not (scale.is_cuda or INTERPRETED):
             raise ValueError(
                 f"backend 'triton' needs logits on CUDA, not on {scale.device}; use 'auto'"
             )
         shape = modulation.to(torch.float32)
+        self._varifocal = varifocal
         self._scale = scale.float()
         self._gamma = shape.gamma.contiguous()
         self._positive_weight = shape.positive_weight.contiguous()
@@ -101,6 +102,7 @@ class TritonLoss:
                 num_rows,
                 logits.shape[1],
                 QUALITY=rows.quality is not None,
+                VARIFOCAL=rows.quality is not None and self._varifocal,
                 WRITE=gradient is not None,
                 RESTORE=gradient is None or gradient.data_ptr() != logits.data_ptr(),
                 BLOCK=ROWS_FOR_POSITIVES,

@@ -61,6 +61,7 @@ def finish_positives(
     num_rows,
     C,
     QUALITY: tl.constexpr,
+    VARIFOCAL: tl.constexpr,
     WRITE: tl.constexpr,
     RESTORE: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -81,6 +82,9 @@ def finish_positives(
         y = z
         if QUALITY:
             y = tl.load(quality_ptr + rows, mask=positive, other=0.0).to(tl.float32)
+        if VARIFOCAL:
+            gamma = gamma * 0.0
+            weight = weight * y
         loss, gradient = _positive_terms(z, y, gamma, weight, QUALITY)
         total += tl.where(positive, loss, 0.0)
         units = (tl.abs(gradient).to(tl.float64) * FIXED_POINT).to(tl.int64)

@@ -81,6 +81,7 @@ def test_the_operator_keeps_what_it_promises(wants_gradient):
         *problem.modulation,
         torch.ones(()),
         "chunked",
+        False,
         wants_gradient,
     )
     torch.library.opcheck(sigmoid_loss, arguments)

@@ -66,7 +66,9 @@ def run(problem, backend, *, with_quality=False, device="cpu", **options):
     return [part.cpu() for part in (*sums, leaf.grad)]
 
 
-def assert_equals_reference(problem, *, with_quality=False, groups=None, **options):
+def assert_equals_reference(
+    problem, *, with_quality=False, varifocal=False, groups=None, **options
+):
     exact = Problem(
         problem.logits.double(),
         problem.labels,
@@ -74,7 +76,7 @@ def assert_equals_reference(problem, *, with_quality=False, groups=None, **optio
         problem.quality.double(),
     )
     there = None if groups is None else groups.to(DEVICE)
-    shared = {"with_quality": with_quality, "scale": 0.37}
+    shared = {"with_quality": with_quality, "varifocal": varifocal, "scale": 0.37}
     ours = run(problem, "triton", device=DEVICE, groups=there, **shared, **options)
     theirs = run(exact, "reference", groups=groups, **shared)
     names = ("loss", "positive", "negative", "gradient")
@@ -99,8 +101,10 @@ def test_equals_the_reference(dtype, num_rows, num_classes):
 
 @kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_quality_targets(dtype):
-    assert_equals_reference(draw_problem(50, 9, dtype=dtype), with_quality=True)
+@pytest.mark.parametrize("varifocal", [False, True])
+def test_quality_targets(dtype, varifocal):
+    problem = draw_problem(50, 9, dtype=dtype)
+    assert_equals_reference(problem, with_quality=True, varifocal=varifocal)
 
 
 @kernels
