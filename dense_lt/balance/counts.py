@@ -36,3 +36,18 @@ def class_weights(counts: Sequence[int], scheme: Scheme, *, beta: float = 0.999)
             base = torch.tensor(beta, dtype=torch.float64)
             weights = -1 / torch.expm1(n * base.log())  # the factor 1 - beta falls out
     return (weights / weights.mean()).float()
+
+
+def effective_margin(counts: Sequence[int], background: float) -> tuple[Tensor, Tensor]:
+    """Weights and margins (C,) that minimise a bound on the error of detection, by class.
+
+    With N items in all, `background` * sum(n) of them background, and m = N - n the items that are
+    not of a class: weight a log(1 + 1 / a) with a = m / n, margin log(n / m) / 4. The logit of the
+    loss is twice that of the score plus the margin.
+
+    Source: Cho and Krahenbuhl 2022, Long-tail detection with effective class-margins.
+    """
+    n = torch.tensor(counts, dtype=torch.float64).clamp(min=1)
+    others = (1 + background) * n.sum() - n
+    odds = others / n
+    return (odds * torch.log1p(1 / odds)).float(), (-odds.log() / 4).float()

@@ -67,13 +67,31 @@ class EqualizedFocal:
         return _focal(gamma, gamma / self.gamma, self.alpha)
 
 
+@dataclass(frozen=True)
+class Varifocal:
+    """Negatives focused, positives not; those weigh by their quality (see `SigmoidLoss`).
+
+    Source: Zhang et al. 2021, VarifocalNet.
+    """
+
+    alpha: float = 0.75
+    """Weight of negatives."""
+
+    gamma: float = 2.0
+    """Focusing exponent of negatives."""
+
+    def __call__(self, ratio: Tensor) -> Modulation:
+        """Reads the number of classes off `ratio`, nothing else."""
+        one = torch.ones_like(ratio)
+        return Modulation(self.gamma * one, one, self.alpha * one)
+
+
 class ClassWeightedFocal(nn.Module):
     """Focal loss with a fixed weight for every class, on its positives or on all its entries.
 
     Args:
         class_weight: (C,), such as `counts.class_weights`.
-        alpha: see `ConstantFocal`.
-        gamma: see `ConstantFocal`.
+        plain: the focal loss.
         positives_only: whether negatives keep the weight of plain focal loss.
     """
 
@@ -82,13 +100,12 @@ class ClassWeightedFocal(nn.Module):
     def __init__(
         self,
         class_weight: Tensor,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
+        plain: ConstantFocal,
         *,
         positives_only: bool = True,
     ) -> None:
         super().__init__()
-        self.plain = ConstantFocal(alpha, gamma)
+        self.plain = plain
         self.positives_only = positives_only
         # a setting, made again from the data: not part of a checkpoint
         self.register_buffer("class_weight", class_weight, persistent=False)

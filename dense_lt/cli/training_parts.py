@@ -17,6 +17,7 @@ from dense_lt.engine.loop import Periods
 from dense_lt.engine.schedules import Schedule
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
+from dense_lt.utils.errors import ConfigError
 from dense_lt.utils.seeding import make_deterministic, seed_everything
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     make_deterministic(device)
     data = build_datasets(config.data, seed=config.seed)
     assert data.train is not None, "both splits are built"
+    _check_federated(config, data)
     _look_ahead(config, data)
     seed_everything(config.seed)
     classes = data.categories
@@ -68,6 +70,23 @@ def to_device(detector: Detector, config: ExperimentConfig, device: torch.device
     """`detector` on `device`, in the memory layout of training: evaluation gives equal numbers."""
     layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
     return detector.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+
+
+def _check_federated(config: ExperimentConfig, data: DataSplits) -> None:
+    """Refuse federated training where the annotations do not say what was looked for.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    assert data.train is not None, "both splits are built"
+    table = data.train.table
+    if config.model.loss.federated and table.negatives is None:
+        raise ConfigError(
+            f"model.loss.federated: true, but {table.source} does not say which classes were "
+            "looked for in which image (`neg_category_ids`, or a file of verified labels); as in "
+            "COCO, all of them count as checked everywhere, and the setting would do nothing. Set "
+            "it to false"
+        )
 
 
 def _look_ahead(config: ExperimentConfig, data: DataSplits) -> None:

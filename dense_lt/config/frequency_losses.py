@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from dense_lt.config.loss_section import FocalSection
 
@@ -25,3 +25,63 @@ class ClassWeightedFocalLossConfig(FocalSection):
     entries: Literal["positive", "all"] = "positive"
     """What is weighted: the positive entries of a class, or its negatives on background too, which
     changes how fast a class learns but not how its positives compare with its negatives."""
+
+
+class EqualizationV1LossConfig(FocalSection):
+    """Equalization loss, EQL v1 (Tan et al. 2020): objects do not punish tail classes.
+
+    Published on regions and on cross-entropy: `alpha: -1`, `gamma: 0`.
+    """
+
+    kind: Literal["eql_v1"]
+    threshold: PositiveFloat = 110
+    """Classes with fewer training items than this are tail classes. 110 images are the published
+    1.1e-3 of LVIS v1; the published number for Open Images is 1652 instances."""
+
+    count: Literal["images", "instances"] = "images"
+    """Which items are counted."""
+
+
+class SeesawLossConfig(FocalSection):
+    """Seesaw loss (Wang et al. 2021) with a sigmoid for every class.
+
+    An object punishes rarer classes less (mitigation) and classes that outscore its own more
+    (compensation). Published on regions and on softmax cross-entropy.
+    """
+
+    kind: Literal["seesaw"]
+    mitigation: float = Field(default=0.8, ge=0)
+    """Exponent p of the ratio of counts; 0 for none."""
+
+    compensation: float = Field(default=2.0, ge=0)
+    """Exponent q of the ratio of scores; 0 for none, and then the loss can be fused."""
+
+    count: Literal["images", "instances"] = "instances"
+    """Which training items are counted."""
+
+
+class FederatedLossConfig(FocalSection):
+    """Federated loss (Zhou et al. 2021): in every step only a few classes have negatives.
+
+    Those in the batch, and others drawn by chance. What an image was checked for it does not know:
+    that is `federated: true`, which goes with every loss. Published on regions and on
+    cross-entropy: `alpha: -1`, `gamma: 0`.
+    """
+
+    kind: Literal["federated_loss"]
+    num_classes: PositiveInt = 50
+    """Classes with negatives, background counted as one."""
+
+    exponent: float = Field(default=0.5, ge=0)
+    """A class is drawn with a probability proportional to its image count to this power."""
+
+
+class EffectiveClassMarginLossConfig(FocalSection):
+    """Effective class-margin loss, ECM (Cho and Krahenbuhl 2022), without its background logit.
+
+    Published on regions and on cross-entropy: `alpha: -1`, `gamma: 0`.
+    """
+
+    kind: Literal["ecm"]
+    background: float = Field(default=6.3313, ge=0)
+    """Background items for one item of a class, among which a class is to be found."""

@@ -30,6 +30,14 @@ class LossSection(Section):
     weight: float = Field(default=1.0, gt=0)
     """Factor on this loss in the total."""
 
+    federated: bool = False
+    """Negatives only of classes that were checked in their image (federated annotation).
+
+    A class is left out of the negatives of an image in which nobody looked for it (it is neither
+    annotated there nor among `neg_category_ids`, or the verified labels of Open Images), or in
+    which not every one of its objects is marked (`not_exhaustive_category_ids`, crowds, groups).
+    """
+
     statistics: StatisticsConfig = StatisticsConfig()
 
 

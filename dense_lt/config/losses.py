@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from dense_lt.config.frequency_losses import ClassWeightedFocalLossConfig
+from dense_lt.config.frequency_losses import (
+    ClassWeightedFocalLossConfig,
+    EffectiveClassMarginLossConfig,
+    EqualizationV1LossConfig,
+    FederatedLossConfig,
+    SeesawLossConfig,
+)
 from dense_lt.config.loss_section import FocalSection, LossSection
 
 
@@ -44,6 +50,17 @@ class EqualizedQualityFocalLossConfig(LossSection):
 
     scale: float = Field(4.0, ge=0)
     """Exponent added to a class that receives no positive gradient (s)."""
+
+
+class VarifocalLossConfig(LossSection):
+    """Varifocal loss (Zhang et al. 2021): a positive's IoU is its target and its weight."""
+
+    kind: Literal["varifocal"]
+    alpha: float = Field(0.75, gt=0)
+    """Weight of negatives."""
+
+    gamma: float = Field(2.0, ge=0)
+    """Focusing exponent of negatives; positives are not focused."""
 
 
 class EqualizationV2Section(LossSection):
@@ -94,9 +111,14 @@ ClassificationLossConfig = Annotated[
     | EqualizedFocalLossConfig
     | QualityFocalLossConfig
     | EqualizedQualityFocalLossConfig
+    | VarifocalLossConfig
+    | EqualizationV1LossConfig
     | EqualizationV2LossConfig
     | EqualizationV2FocalLossConfig
     | ClassWeightedFocalLossConfig
+    | SeesawLossConfig
+    | FederatedLossConfig
+    | EffectiveClassMarginLossConfig
     | BinaryCrossEntropyLossConfig,
     Field(discriminator="kind"),
 ]

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from dense_lt.balance.counts import ClassCounts, class_weights
+import torch
+
+from dense_lt.balance.counts import ClassCounts, class_weights, effective_margin
 from dense_lt.balance.modulation import (
     ClassWeightedFocal,
     Column,
     ConstantFocal,
     EqualizationV2,
     EqualizedFocal,
+    Varifocal,
 )
+from dense_lt.balance.row_weights import SampledClasses, Seesaw, TailDropping
 from dense_lt.balance.statistics import GradientStatistics
 from dense_lt.config import frequency_losses as by_frequency
 from dense_lt.config import losses as settings
 from dense_lt.losses.classification import SigmoidLoss
+from dense_lt.losses.logits import LogitMap
+
+FrequencySection = (
+    by_frequency.ClassWeightedFocalLossConfig
+    | by_frequency.EqualizationV1LossConfig
+    | by_frequency.SeesawLossConfig
+    | by_frequency.FederatedLossConfig
+    | by_frequency.EffectiveClassMarginLossConfig
+)
 
 
 def build_classification_loss(
@@ -33,42 +48,45 @@ def build_classification_loss(
     Raises:
         ValueError: the loss needs `counts`.
     """
-    statistics = GradientStatistics(
-        num_classes,
-        decay=section.statistics.decay,
-        count_prior=section.statistics.count_prior,
-        common_negative=section.statistics.common_negative,
+    statistics = GradientStatistics(num_classes, **section.statistics.model_dump())
+    build = partial(
+        SigmoidLoss, statistics=statistics, weight=section.weight, federated=section.federated
     )
-    weight = section.weight
+    if isinstance(section, FrequencySection):
+        if counts is None:
+            raise ValueError(
+                f"the loss `{section.kind}` looks at how often classes occur in the training data; "
+                "pass `counts`"
+            )
+        return _by_frequency(section, counts, build)
+    return _without_counts(section, build)
+
+
+def _without_counts(
+    section: settings.ClassificationLossConfig, build: Callable[..., SigmoidLoss]
+) -> SigmoidLoss:
     match section:
         case settings.FocalLossConfig(alpha=alpha, gamma=gamma):
-            return SigmoidLoss(ConstantFocal(alpha, gamma), statistics, weight=weight)
+            return build(ConstantFocal(alpha, gamma))
         case settings.EqualizedFocalLossConfig(alpha=alpha, gamma=gamma, scale=scale):
-            return SigmoidLoss(EqualizedFocal(alpha, gamma, scale), statistics, weight=weight)
+            return build(EqualizedFocal(alpha, gamma, scale))
         case settings.QualityFocalLossConfig(gamma=gamma):
-            policy = ConstantFocal(-1, gamma)
-            return SigmoidLoss(policy, statistics, weight=weight, needs_quality=True)
+            return build(ConstantFocal(-1, gamma), needs_quality=True)
+        case settings.VarifocalLossConfig(alpha=alpha, gamma=gamma):
+            return build(Varifocal(alpha, gamma), needs_quality=True, varifocal=True)
         case settings.EqualizedQualityFocalLossConfig(gamma=gamma, scale=scale):
-            policy = EqualizedFocal(-1, gamma, scale)
-            return SigmoidLoss(policy, statistics, weight=weight, needs_quality=True)
+            return build(EqualizedFocal(-1, gamma, scale), needs_quality=True)
         case settings.EqualizationV2LossConfig() | settings.EqualizationV2FocalLossConfig():
-            return _equalization_v2(section, statistics)
-        case by_frequency.ClassWeightedFocalLossConfig(alpha=alpha, gamma=gamma):
-            items = _needed(counts, section)._asdict()[section.count]
-            policy = ClassWeightedFocal(
-                class_weights(items, section.scheme, beta=section.beta),
-                alpha,
-                gamma,
-                positives_only=section.entries == "positive",
-            )
-            return SigmoidLoss(policy, statistics, weight=weight)
+            return _equalization_v2(section, build)
         case settings.BinaryCrossEntropyLossConfig():
-            return SigmoidLoss(ConstantFocal(-1, 0), statistics, weight=weight)
+            return build(ConstantFocal(-1, 0))
+        case _:
+            raise AssertionError(f"{section.kind} looks at counts")
 
 
 def _equalization_v2(
     section: settings.EqualizationV2LossConfig | settings.EqualizationV2FocalLossConfig,
-    statistics: GradientStatistics,
+    build: Callable[..., SigmoidLoss],
 ) -> SigmoidLoss:
     policy, objectness = EqualizationV2(section.steepness, section.mu, section.alpha), Column()
     if isinstance(section, settings.EqualizationV2FocalLossConfig):
@@ -77,19 +95,32 @@ def _equalization_v2(
         # of this logit background is the positive, but objects are what focal loss calls positives
         objects, background = (alpha, 1 - alpha) if alpha >= 0 else (1.0, 1.0)
         objectness = Column(gamma, positive_weight=background, negative_weight=objects)
-    return SigmoidLoss(
-        policy,
-        statistics,
-        weight=section.weight,
-        objectness=objectness if section.objectness else None,
-        note_scaled=False,
-    )
+    return build(policy, objectness=objectness if section.objectness else None, note_scaled=False)
 
 
-def _needed(counts: ClassCounts | None, section: settings.ClassificationLossConfig) -> ClassCounts:
-    if counts is None:
-        raise ValueError(
-            f"the loss `{section.kind}` looks at how often classes occur in the training data; "
-            "pass `counts`"
-        )
-    return counts
+def _by_frequency(
+    section: FrequencySection, counts: ClassCounts, build: Callable[..., SigmoidLoss]
+) -> SigmoidLoss:
+    focal = ConstantFocal(section.alpha, section.gamma)
+    images = torch.tensor(counts.images).clamp(min=1)
+    match section:
+        case by_frequency.ClassWeightedFocalLossConfig():
+            weights = class_weights(
+                counts._asdict()[section.count], section.scheme, beta=section.beta
+            )
+            only = section.entries == "positive"
+            return build(ClassWeightedFocal(weights, focal, positives_only=only))
+        case by_frequency.EqualizationV1LossConfig():
+            tail = torch.tensor(counts._asdict()[section.count]) < section.threshold
+            return build(focal, row_policy=TailDropping(tail))
+        case by_frequency.SeesawLossConfig():
+            items = torch.tensor(counts._asdict()[section.count]).clamp(min=1)
+            exponents = {"mitigation": section.mitigation, "compensation": section.compensation}
+            return build(focal, row_policy=Seesaw(items, **exponents))
+        case by_frequency.FederatedLossConfig():
+            chance = images.float() ** section.exponent
+            return build(focal, row_policy=SampledClasses(chance, section.num_classes))
+        case by_frequency.EffectiveClassMarginLossConfig():
+            weights, margin = effective_margin(counts.images, section.background)
+            policy = ClassWeightedFocal(weights, focal, positives_only=False)
+            return build(policy, logit_map=LogitMap(2.0, margin))

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dense_lt.balance.modulation import Column, Modulator, with_column
+from dense_lt.balance.row_weights import Groups, RowPolicy, images_of_rows
 from dense_lt.balance.statistics import GradientStatistics
+from dense_lt.losses.logits import LogitMap, require_plain
 from dense_lt.ops.matching import BACKGROUND
 from dense_lt.ops.sigmoid_loss.arguments import Matrices, Modulation, as_tuple
 from dense_lt.ops.sigmoid_loss.backends import BackendName
@@ -29,6 +31,14 @@ class ClassificationLoss(Protocol):
     needs_quality: bool
     """Whether positives want the IoU of their box as target."""
 
+    federated: bool
+    """Whether it wants to know which classes were checked in an image."""
+
+    @property
+    def can_fuse(self) -> bool:
+        """Whether `fused` exists: it does not for a loss that must see the logits first."""
+        ...
+
     def __call__(
         self,
         logits: Matrices,
@@ -36,6 +46,7 @@ class ClassificationLoss(Protocol):
         normalizer: Tensor,
         *,
         quality: Matrices | None = None,
+        checked: Tensor | None = None,
     ) -> Tensor:
         """Weighted scalar loss, divided by `normalizer` ().
 
@@ -44,6 +55,8 @@ class ClassificationLoss(Protocol):
             labels: (N,) int64 in [0, C), or BACKGROUND, or IGNORE, for each matrix.
             normalizer: number of positives over all processes / number of processes, at least 1.
             quality: (N,) IoU of each row's box with its object, for each matrix.
+            checked: (B, C) bool, the classes that can be negatives in an image: nobody looked for
+                the others there, or not every object is marked. Rows lie image after image.
         """
         ...
 
@@ -55,6 +68,7 @@ class ClassificationLoss(Protocol):
         normalizer: Tensor,
         *,
         quality: Sequence[Tensor] | None = None,
+        checked: Tensor | None = None,
     ) -> Tensor:
         """The same loss of the logits that `classifier` would make, which never exist.
 
@@ -64,6 +78,7 @@ class ClassificationLoss(Protocol):
             labels: L x (B*H_l*W_l*A,), ordered (image, y, x, prior).
             normalizer: ().
             quality: L x (B*H_l*W_l*A,).
+            checked: (B, C) bool.
         """
         ...
 
@@ -88,22 +103,30 @@ class SigmoidLoss(nn.Module):
         statistics: tracker of the C classes.
         weight: factor of the loss.
         needs_quality: positives have their box's IoU as target instead of 1.
+        varifocal: that IoU is their weight too, and they are not focused.
         objectness: how one logit more is shaped, whose target is 1 for background; None for no
             such logit. It has no statistics, and its complement multiplies the scores (Tan et al.
             2021, where it has plain cross-entropy).
+        row_policy: what else makes the negatives of a row count less.
+        logit_map: what the loss sees of a logit; scores do not know it.
+        federated: whether `checked` is wanted; see `__call__`.
         note_scaled: note gradients after the factor weight / normaliser, as EFL does, or before
             it, as EQL v2 does.
         backend: see `modulated_sigmoid_loss`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what losses of this family are made of
         self,
         modulator: Modulator,
         statistics: GradientStatistics,
         *,
         weight: float = 1.0,
         needs_quality: bool = False,
+        varifocal: bool = False,
         objectness: Column | None = None,
+        row_policy: RowPolicy | None = None,
+        logit_map: LogitMap | None = None,
+        federated: bool = False,
         note_scaled: bool = True,
         backend: BackendName = "auto",
     ) -> None:
@@ -112,7 +135,11 @@ class SigmoidLoss(nn.Module):
         self.statistics = statistics
         self.weight = weight
         self.needs_quality = needs_quality
+        self.varifocal = varifocal
         self.objectness = objectness
+        self.row_policy = row_policy
+        self.logit_map = logit_map
+        self.federated = federated
         self.note_scaled = note_scaled
         self.backend: BackendName = backend
         self.num_classes = statistics.num_classes
@@ -125,23 +152,25 @@ class SigmoidLoss(nn.Module):
         normalizer: Tensor,
         *,
         quality: Matrices | None = None,
-        class_mask: Tensor | None = None,
+        checked: Tensor | None = None,
         overwrite_logits: bool = False,
     ) -> Tensor:
         """See `ClassificationLoss.__call__`.
 
         Args:
-            logits: (N, K), or one matrix per pyramid level; their rows lie image after image.
+            logits: (N, K), or one matrix per pyramid level.
             labels: (N,) for each matrix.
             normalizer: ().
             quality: (N,) for each matrix; needed if `needs_quality`.
-            class_mask: (B, C) bool, whether a class can be a negative in an image, for data in
-                which not every class was looked for everywhere (federated annotation).
+            checked: (B, C).
             overwrite_logits: the gradient may take the logits' memory; see
                 `modulated_sigmoid_loss`.
         """
-        call = self._call(labels, normalizer, quality, class_mask)
-        sums = modulated_sigmoid_loss(logits, overwrite_logits=overwrite_logits, **call)
+        matrices = as_tuple(logits)
+        call = self._call(labels, normalizer, quality, checked, logits=matrices)
+        if self.logit_map is not None:
+            matrices, overwrite_logits = self.logit_map(matrices), True
+        sums = modulated_sigmoid_loss(matrices, overwrite_logits=overwrite_logits, **call)
         self._note(sums, call["scale"])
         return sums.loss
 
@@ -153,18 +182,26 @@ class SigmoidLoss(nn.Module):
         normalizer: Tensor,
         *,
         quality: Sequence[Tensor] | None = None,
-        class_mask: Tensor | None = None,
+        checked: Tensor | None = None,
     ) -> Tensor:
         """See `ClassificationLoss.fused`; under autocast the convolution takes its dtype.
 
         Raises:
             ValueError: a classifier that is not a plain 1x1 or 3x3 convolution.
         """
-        _require_plain(classifier)
-        call = self._call(labels, normalizer, quality, class_mask)
-        sums = fused_head_loss(features, classifier.weight, classifier.bias, **call)
+        require_plain(classifier)
+        weight, bias = classifier.weight, classifier.bias
+        if self.logit_map is not None:
+            weight, bias = self.logit_map.convolution(classifier)
+        call = self._call(labels, normalizer, quality, checked)
+        sums = fused_head_loss(features, weight, bias, **call)
         self._note(sums, call["scale"])
         return sums.loss
+
+    @property
+    def can_fuse(self) -> bool:
+        """Whether `fused` exists."""
+        return self.row_policy is None or not self.row_policy.needs_logits
 
     def modulation(self) -> Modulation:
         """Exponent and weights of the K logits in the current optimizer step."""
@@ -206,18 +243,18 @@ class SigmoidLoss(nn.Module):
         labels: Matrices,
         normalizer: Tensor,
         quality: Matrices | None,
-        class_mask: Tensor | None,
+        checked: Tensor | None,
+        logits: tuple[Tensor, ...] | None = None,
     ) -> dict[str, Any]:
         """The arguments that both ways to the loss have in common."""
         if self.needs_quality and quality is None:
             raise ValueError("this loss needs `quality`, the IoU of each positive's box")
-        modulation, groups, targets = self.modulation(), None, as_tuple(labels)
-        if class_mask is not None:
-            groups = [_image_of_row(own, len(class_mask)) for own in targets]
-            allowed = functional.pad(
-                class_mask, (0, self.num_logits - self.num_classes), value=True
-            )
-            weight = modulation.negative_weight * allowed
+        modulation, targets = self.modulation(), as_tuple(labels)
+        groups = self._groups(targets, checked, logits)
+        if groups is not None:
+            extra = self.num_logits - self.num_classes
+            factor = functional.pad(groups.factor, (0, extra), value=1)
+            weight = modulation.negative_weight * factor
             modulation = modulation._replace(negative_weight=weight)
         if self.objectness:  # background is the class of the objectness logit
             targets = [torch.where(t == BACKGROUND, self.num_classes, t) for t in targets]
@@ -226,36 +263,35 @@ class SigmoidLoss(nn.Module):
             "labels": targets,
             "scale": self.weight / normalizer,
             "quality": quality if self.needs_quality else None,
-            "groups": groups,
+            "groups": None if groups is None else groups.rows,
+            "varifocal": self.varifocal,
             "backend": self.backend,
         }
+
+    def _groups(
+        self,
+        labels: tuple[Tensor, ...],
+        checked: Tensor | None,
+        logits: tuple[Tensor, ...] | None,
+    ) -> Groups | None:
+        """Rows by what makes their negatives count less; None where nothing does."""
+        groups = None if checked is None else images_of_rows(checked, labels)
+        if self.row_policy is None:
+            return groups
+        if self.row_policy.needs_logits:
+            if logits is None:
+                raise ValueError(
+                    "this loss sees the logits first. Set model.head.fused_loss: false"
+                )
+            logits = tuple(matrix.detach() for matrix in logits)
+        own = self.row_policy(labels, logits)
+        return own if groups is None else own.times(groups)
 
     def _note(self, sums: LossSums, scale: Tensor) -> None:
         if not sums.loss.requires_grad:  # evaluation, or a frozen classifier
             return
         classes = slice(self.num_classes)
         weight = scale if self.note_scaled else 1.0
+        if self.logit_map is not None:
+            weight = weight * self.logit_map.factor
         self.statistics.note(sums.positive[classes], sums.negative[classes], weight=weight)
-
-
-def _image_of_row(labels: Tensor, num_images: int) -> Tensor:
-    """(N,) index of the image of each row of a level."""
-    images = torch.arange(num_images, device=labels.device)
-    return images.repeat_interleave(len(labels) // num_images)
-
-
-def _require_plain(classifier: nn.Conv2d) -> None:
-    size = classifier.kernel_size
-    plain = (
-        size in {(1, 1), (3, 3)}
-        and classifier.stride == (1, 1)
-        and classifier.padding == (size[0] // 2, size[1] // 2)
-        and classifier.padding_mode == "zeros"
-        and classifier.dilation == (1, 1)
-        and classifier.groups == 1
-    )
-    if not plain:
-        raise ValueError(
-            f"the loss cannot be fused with {classifier}; it takes a 1x1 or 3x3 convolution of "
-            "stride 1 that keeps the size. Set model.head.fused_loss: false"
-        )

@@ -65,6 +65,11 @@ def build_detector(
     priors = _priors(config.priors, strides=pyramid.strides)
     coder = _coder(config)
     classification = build_classification_loss(config.loss, num_classes, counts)
+    if config.head.fused_loss is True and not classification.can_fuse:
+        raise ConfigError(
+            f"model.head.fused_loss: true, but the loss {config.loss.kind} must see the logits "
+            "first; set it to auto or false"
+        )
     head = DenseHead(
         in_channels=config.pyramid.channels,
         num_logits=classification.num_logits,

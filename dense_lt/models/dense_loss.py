@@ -84,7 +84,10 @@ class DenseLoss(nn.Module):
                 logits = torch.cat(predictions.quality, dim=1)[assignment.images, assignment.rows]
                 losses["quality"] = self._rate(logits, priors, assignment, iou) / normalizer
         # outside of the block above: a fused convolution takes the precision of autocast
-        cost = self._classify(predictions, priors, assignment, iou, normalizer, classifier)
+        checked = self._checked(targets) if self.classification.federated else None
+        cost = self._classify(
+            predictions, priors, assignment, iou, normalizer, classifier, checked=checked
+        )
         return {"classification": cost, **losses}
 
     @torch.no_grad()
@@ -121,6 +124,8 @@ class DenseLoss(nn.Module):
         iou: Tensor,
         normalizer: Tensor,
         classifier: nn.Conv2d | None,
+        *,
+        checked: Tensor | None,
     ) -> Tensor:
         quality = None
         if self.classification.needs_quality:
@@ -130,10 +135,21 @@ class DenseLoss(nn.Module):
         labels = [level.flatten() for level in priors.split(assignment.labels, dim=1)]
         if classifier is not None:
             return self.classification.fused(
-                predictions.classifier_inputs, classifier, labels, normalizer, quality=quality
+                predictions.classifier_inputs,
+                classifier,
+                labels,
+                normalizer,
+                quality=quality,
+                checked=checked,
             )
         logits = [level.flatten(0, 1) for level in predictions.logits]  # (B x R_l, K), views
-        return self.classification(logits, labels, normalizer, quality=quality)
+        return self.classification(logits, labels, normalizer, quality=quality, checked=checked)
+
+    def _checked(self, targets: Sequence[Target]) -> Tensor:
+        """(B, C) bool: classes that can be negatives in an image; all where it does not say."""
+        device = targets[0]["boxes"].device
+        everything = torch.ones(self.classification.num_classes, dtype=torch.bool, device=device)
+        return torch.stack([target.get("checked", everything) for target in targets])
 
     def _rate(self, logits: Tensor, priors: Priors, assignment: Assignment, iou: Tensor) -> Tensor:
         """Cost of the quality `logits` (P,) of the positives, summed and weighted."""

@@ -42,7 +42,8 @@ class OneStageDetector(Detector):
         self.loss = loss
         self.inference = inference
         if fused_loss == "auto":
-            fused_loss = head.classifier.out_channels >= FUSED_FROM_LOGITS
+            many = head.classifier.out_channels >= FUSED_FROM_LOGITS
+            fused_loss = many and loss.classification.can_fuse
         self.fused_loss = fused_loss
 
     def forward(  # type: ignore[override]

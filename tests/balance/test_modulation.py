@@ -63,7 +63,9 @@ def test_eql_v2_focal_multiplies_both():
 
 @pytest.mark.parametrize("positives_only", [True, False])
 def test_class_weights_multiply_focal(positives_only):
-    policy = ClassWeightedFocal(torch.tensor([2.0, 0.5]), positives_only=positives_only)
+    policy = ClassWeightedFocal(
+        torch.tensor([2.0, 0.5]), ConstantFocal(), positives_only=positives_only
+    )
     gamma, positive, negative = policy(torch.tensor([0.0, math.inf]))
     assert gamma.tolist() == [2.0, 2.0]
     assert positive.tolist() == [0.5, 0.125]

@@ -141,7 +141,7 @@ def test_a_masked_class_is_no_negative_in_that_image():
     problem = draw(loss, rows=12)
     mask = torch.tensor([[True, False, True, True], [False, True, True, False]])
     logits = problem.logits.clone().requires_grad_()
-    loss(logits, problem.labels, torch.tensor(1.0), class_mask=mask).backward()
+    loss(logits, problem.labels, torch.tensor(1.0), checked=mask).backward()
     image = torch.arange(12) // 6
     hot = functional.one_hot(problem.labels.clamp(min=0), 4).bool() & (problem.labels >= 0)[:, None]
     silent = ~mask[image] & ~hot
@@ -155,7 +155,7 @@ def test_masks_leave_objectness_alone():
     problem = draw(loss, rows=12)
     logits = problem.logits.clone().requires_grad_()
     nothing = torch.zeros(2, 4, dtype=torch.bool)
-    loss(logits, problem.labels, torch.tensor(1.0), class_mask=nothing).backward()
+    loss(logits, problem.labels, torch.tensor(1.0), checked=nothing).backward()
     assert (logits.grad[problem.labels != IGNORE][:, 4] != 0).all()
     assert (logits.grad[problem.labels == BACKGROUND][:, :4] == 0).all()
 

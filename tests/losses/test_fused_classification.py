@@ -8,11 +8,20 @@ from helpers.dense_loss import draw_problem
 from pydantic import TypeAdapter
 from torch import nn
 
+from dense_lt.balance.counts import ClassCounts
 from dense_lt.config.losses import ClassificationLossConfig
 from dense_lt.losses.build import build_classification_loss
 from dense_lt.ops.matching import BACKGROUND
 
-KINDS = ["focal", "equalized_focal", "equalized_quality_focal", "eql_v2"]
+KINDS = [
+    "focal",
+    "equalized_focal",
+    "equalized_quality_focal",
+    "eql_v2",
+    "varifocal",
+    "eql_v1",
+    "ecm",
+]
 SIZES = [(8, 6), (3, 3)]
 IMAGES, PRIORS, CLASSES = 2, 2, 5
 COUNTS = [IMAGES * height * width * PRIORS for height, width in SIZES]
@@ -23,7 +32,8 @@ class Head(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         section = TypeAdapter(ClassificationLossConfig).validate_python({"kind": kind})
-        self.loss = build_classification_loss(section, CLASSES)
+        counts = ClassCounts((1, 5, 50, 500, 5000), (1, 5, 50, 500, 5000))
+        self.loss = build_classification_loss(section, CLASSES, counts)
         self.trunk = nn.Conv2d(3, 4, 3, padding=1)
         outputs = PRIORS * self.loss.num_logits
         self.classifier = nn.Conv2d(4, outputs, kernel, padding=kernel // 2)
@@ -73,12 +83,13 @@ def test_inside_torch_compile_it_runs_as_it_is():
     torch.testing.assert_close(compiled(*batch, fused=True), expected)
 
 
-def test_class_masks_hold_per_image():
-    head = Head("focal")
+@pytest.mark.parametrize("kind", ["focal", "eql_v1", "eql_v2"])
+def test_class_masks_hold_per_image(kind):
+    head = Head(kind)
     mask = torch.rand(IMAGES, CLASSES, generator=torch.Generator().manual_seed(1)) > 0.5
     batch = draw(0)
-    plain = head(*batch, fused=False, class_mask=mask)
-    fused = head(*batch, fused=True, class_mask=mask)
+    plain = head(*batch, fused=False, checked=mask)
+    fused = head(*batch, fused=True, checked=mask)
     torch.testing.assert_close(fused, plain)
     assert not torch.allclose(plain, head(*batch, fused=True))
 
