@@ -144,6 +144,7 @@ def _batches(config: ExperimentConfig, parts: TrainingParts, *, start: int) -> B
         batch_size=images_per_process(config.train),
         seed=config.seed,
         start=start,
+        samples=parts.periods.total * config.train.batch_size,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )

@@ -15,8 +15,12 @@ from dense_lt.config.data import (
     JsonDatasetConfig,
     SplitConfig,
 )
-from dense_lt.config.transforms import TransformsConfig
-from dense_lt.data.augment.build import build_resizer
+from dense_lt.data.augment.build import (
+    build_mixing,
+    build_transform,
+    mixed_until,
+    needs_outlines,
+)
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
@@ -26,7 +30,6 @@ from dense_lt.data.loading import BatchLoader
 from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder
 from dense_lt.data.store import cache_folder, read_once
 from dense_lt.data.table import AnnotationTable
-from dense_lt.data.transforms import Transform
 from dense_lt.utils.distributed import barrier, is_main
 from dense_lt.utils.errors import DataError
 
@@ -79,10 +82,9 @@ def build_datasets(
             be skipped).
         ConfigError: an albumentations transform does not exist or refuses its arguments.
     """
-    transforms = {
-        "train": _build_transform(config.train_transforms),
-        "val": _build_transform(config.val_transforms),
-    }
+    sections = {"train": config.train_transforms, "val": config.val_transforms}
+    transforms = {name: build_transform(section) for name, section in sections.items()}
+    outlines = {name: masks or needs_outlines(section) for name, section in sections.items()}
     files = _find_files(config)
     read = [name for name in files if name in splits or (name == "train" and categories is None)]
     for name in read:
@@ -90,7 +92,7 @@ def build_datasets(
     built: dict[str, DetectionDataset] = {}
     for name in read:
         table, categories = _read(
-            files[name].annotations, config, categories, masks=masks and name in splits
+            files[name].annotations, config, categories, masks=outlines[name] and name in splits
         )
         if name in splits:
             built[name] = DetectionDataset(
@@ -99,7 +101,8 @@ def build_datasets(
                 files[name].image_folders,
                 transforms[name],
                 seed=seed,
-                masks=masks,
+                mixer=build_mixing(sections[name], table, len(categories), outlines=masks),
+                masks=outlines[name],
                 max_objects=config.max_objects_per_image if name == "train" else None,
                 cache_bytes=config.cache_images_mb * MIB,
             )
@@ -115,6 +118,7 @@ def build_train_loader(
     batch_size: int,
     seed: int,
     start: int = 0,
+    samples: int | None = None,
     rank: int = 0,
     world_size: int = 1,
 ) -> BatchLoader:
@@ -126,13 +130,22 @@ def build_train_loader(
         batch_size: images of one batch in this process.
         seed: of the order.
         start: samples that were consumed before, over all processes.
+        samples: of the whole run, over all processes; None: the end is not known.
         rank: number of this process.
         world_size: number of processes.
     """
     order = build_order(dataset, config, seed=seed, batch_size=batch_size)
+    batches = BatchSampler(
+        order,
+        batch_size=batch_size,
+        start=start,
+        rank=rank,
+        world_size=world_size,
+        mixed_until=mixed_until(config.train_transforms, order.mean_length(), samples),
+    )
     return BatchLoader(
         dataset,
-        BatchSampler(order, batch_size=batch_size, start=start, rank=rank, world_size=world_size),
+        batches,
         workers=config.workers,
         bad_images="error" if config.on_bad_image == "error" else "replace",
         multiple_of=config.pad_to_multiple_of,
@@ -250,23 +263,6 @@ def _read(
     finally:
         if is_main():
             barrier()
-
-
-def _build_transform(config: TransformsConfig) -> Transform:
-    extra: list[tuple[str, dict[str, object]]] = []
-    if config.color:
-        strength = 0.4 * config.color
-        jitter = dict.fromkeys(("brightness", "contrast", "saturation"), strength)
-        extra.append(("ColorJitter", {**jitter, "hue": strength / 8, "p": 1.0}))
-    extra += [(transform.name, transform.arguments) for transform in config.extra]
-    return Transform(
-        resizer=build_resizer(config),
-        horizontal_flip=config.horizontal_flip,
-        vertical_flip=config.vertical_flip,
-        transpose=config.transpose,
-        hsv=(hsv.hue, hsv.saturation, hsv.value) if (hsv := config.hsv) else None,
-        extra=extra,
-    )
 
 
 def _report_missing(dataset: DetectionDataset, config: DataConfig) -> None:

@@ -8,7 +8,7 @@ the ones before, and its augmentation is seeded by the position.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -104,20 +104,40 @@ class BatchSampler:
     """Batches of one process: its share of every stretch of `batch_size * world_size` positions.
 
     Endless. Together the processes see every position once, whatever their number.
+
+    Args:
+        order: the stream.
+        batch_size: images of one batch in this process.
+        start: position of the first sample.
+        rank: number of this process.
+        world_size: number of processes.
+        mixed_until: steps that start at this position or later mix no further images in.
     """
 
     def __init__(
-        self, order: EpochOrder, *, batch_size: int, start: int, rank: int, world_size: int
+        self,
+        order: EpochOrder,
+        *,
+        batch_size: int,
+        start: int,
+        rank: int,
+        world_size: int,
+        mixed_until: float = float("inf"),
     ) -> None:
         self._order = order
         self._batch_size = batch_size
         self._start = start
         self._rank = rank
         self._world_size = world_size
+        self._mixed_until = mixed_until
 
     def __iter__(self) -> Iterator[list[Draw]]:
         draws = self._order.draws(self._start)
         while True:
             stretch = [next(draws) for _ in range(self._batch_size * self._world_size)]
             own = self._rank * self._batch_size
-            yield stretch[own : own + self._batch_size]
+            step = stretch[0].position
+            yield [
+                replace(draw, step=step, mixed=step < self._mixed_until)
+                for draw in stretch[own : own + self._batch_size]
+            ]
