@@ -12,13 +12,15 @@ from dense_lt.balance.counts import ClassCounts
 from dense_lt.cli.training_parts import to_device
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.load import load_config
+from dense_lt.config.openimages import OpenImagesConfig
 from dense_lt.data.build import annotation_files, build_datasets, build_val_loader
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
+from dense_lt.data.openimages.build import open_images_files
 from dense_lt.engine.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, restore_model
 from dense_lt.engine.run_folder import RunFolder
-from dense_lt.evaluation.build import build_evaluator
-from dense_lt.evaluation.evaluator import RunFacts
+from dense_lt.evaluation.build import build_evaluator, build_open_images_evaluator
+from dense_lt.evaluation.evaluator import Evaluator, RunFacts
 from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
@@ -91,14 +93,7 @@ def prepare_evaluation(
     Under torchrun every process must call it, and predicts its share of the images. With `resume`
     it keeps what was predicted into the folder before.
     """
-    evaluator = build_evaluator(
-        config.evaluation,
-        annotations=annotation_files(config.data)["val"],
-        categories=categories,
-        image_ids=val.table.image_ids,
-        device=device,
-        precision=config.train.precision,
-    )
+    evaluator = _build_evaluator(config, val, categories, device)
     build_loader = partial(
         build_val_loader,
         val,
@@ -118,3 +113,29 @@ def prepare_evaluation(
         return evaluator(detector, build_loader(done=done), facts, folder, resume=True)
 
     return evaluate
+
+
+def _build_evaluator(
+    config: ExperimentConfig,
+    val: DetectionDataset,
+    categories: CategoryTable,
+    device: torch.device,
+) -> Evaluator:
+    """By the rules of the data set."""
+    if isinstance(config.data.dataset, OpenImagesConfig):
+        return build_open_images_evaluator(
+            config.evaluation,
+            files=open_images_files(config.data.dataset)["val"],
+            categories=categories,
+            table=val.table,
+            device=device,
+            precision=config.train.precision,
+        )
+    return build_evaluator(
+        config.evaluation,
+        annotations=annotation_files(config.data)["val"],
+        categories=categories,
+        image_ids=val.table.image_ids,
+        device=device,
+        precision=config.train.precision,
+    )

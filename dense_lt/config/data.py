@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from dense_lt.config.openimages import OpenImagesConfig
 from dense_lt.config.sampling import RandomSamplerConfig, SamplerConfig
 from dense_lt.config.section import Section
 from dense_lt.config.transforms import LargeScaleJitterConfig, TransformsConfig
@@ -105,7 +106,9 @@ class JsonDatasetConfig(Section):
     val: SplitConfig
 
 
-DatasetConfig = Annotated[DrawnConfig | JsonDatasetConfig, Field(discriminator="kind")]
+DatasetConfig = Annotated[
+    DrawnConfig | JsonDatasetConfig | OpenImagesConfig, Field(discriminator="kind")
+]
 
 
 class DataConfig(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -131,6 +131,9 @@ class TrainConfig(Section):
         return self
 
 
+Protocol = Literal["lvis", "fixed", "pool", "coco", "openimages", "openimages-expanded"]
+
+
 class EvaluationConfig(Section):
     """What is predicted and how it is scored."""
 
@@ -138,11 +141,9 @@ class EvaluationConfig(Section):
     """Images per process and forward pass."""
 
     iou_types: tuple[Literal["bbox", "segm"], ...] = Field(default=("bbox",), min_length=1)
-    protocols: tuple[Literal["lvis", "fixed", "pool", "coco"], ...] = Field(
-        default=("lvis",), min_length=1
-    )
+    protocols: tuple[Protocol, ...] = Field(default=("lvis",), min_length=1)
     """Rules of scoring. fixed and pool take 10,000 detections of a class, however many in an image:
-    they want `no_image_cap`."""
+    they want `no_image_cap`. Open Images has openimages, its default, and openimages-expanded."""
 
     no_image_cap: bool = False
     """Predict as many objects in an image as there are candidates above the score threshold, and
@@ -185,6 +186,36 @@ class ExperimentConfig(Section):
     schedule: ScheduleConfig
     train: TrainConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_protocol(cls, given: Any) -> Any:
+        """Score Open Images by its own rules unless something is said."""
+        try:
+            asked = {"protocols": ["openimages"], **given.get("evaluation", {})}
+            is_open_images = given["data"]["dataset"]["kind"] == "openimages"
+        except (AttributeError, KeyError, TypeError):  # not a mapping: told field by field
+            return given
+        return {**given, "evaluation": asked} if is_open_images else given
+
+    @model_validator(mode="after")
+    def _scored_by_its_rules(self) -> Self:
+        is_open_images = self.data.dataset.kind == "openimages"
+        fitting = {"openimages", "openimages-expanded"}
+        wrong = [own for own in self.evaluation.protocols if (own in fitting) != is_open_images]
+        if is_open_images and "segm" in self.evaluation.iou_types:
+            raise ValueError("`evaluation.iou_types`: Open Images has boxes only; remove segm")
+        if wrong:
+            raise ValueError(
+                f"`evaluation.protocols` has {', '.join(wrong)}, but `data.dataset.kind` is "
+                f"{self.data.dataset.kind}; "
+                + (
+                    "use openimages, or convert the files with `dense-lt data convert`"
+                    if is_open_images
+                    else "those of Open Images need its own files"
+                )
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -15,6 +15,7 @@ from dense_lt.config.data import (
     JsonDatasetConfig,
     SplitConfig,
 )
+from dense_lt.config.openimages import OpenImagesConfig
 from dense_lt.data.augment.build import (
     build_mixing,
     build_transform,
@@ -27,6 +28,7 @@ from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
 from dense_lt.data.epochs.build import build_epochs
 from dense_lt.data.files import SplitFiles, check_paths
 from dense_lt.data.loading import BatchLoader
+from dense_lt.data.openimages.build import find_open_images, read_split
 from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder
 from dense_lt.data.store import cache_folder, read_once
 from dense_lt.data.table import AnnotationTable
@@ -228,6 +230,8 @@ def _find_files(config: DataConfig) -> dict[str, SplitFiles]:
             return {name: SplitFiles(path, (folder,)) for name, path in paths.items()}
         case JsonDatasetConfig(root=root, train=train, val=val):
             return {"train": _resolve(root, train), "val": _resolve(root, val)}
+        case OpenImagesConfig() as open_images:
+            return find_open_images(open_images)
         case _:
             assert_never(config.dataset)
 
@@ -247,18 +251,24 @@ def _draw_once(config: DrawnConfig) -> Path:
 
 
 def _read(
-    path: Path, config: DataConfig, categories: CategoryTable | None, *, masks: bool
+    name: str, path: Path, config: DataConfig, categories: CategoryTable | None, *, masks: bool
 ) -> tuple[AnnotationTable, CategoryTable]:
     if not is_main():
         barrier()  # the main process reads a large file first; the others find what it kept
+    folder = cache_folder() if config.cache_annotations else None
+    drop = config.drop_invalid_boxes
     try:
+        if isinstance(config.dataset, OpenImagesConfig):
+            return read_split(
+                config.dataset, name, folder, categories=categories, drop_invalid_boxes=drop
+            )
         return read_once(
             path,
-            cache_folder() if config.cache_annotations else None,
+            folder,
             categories=categories,
             thresholds=config.group_thresholds,
             masks=masks,
-            drop_invalid_boxes=config.drop_invalid_boxes,
+            drop_invalid_boxes=drop,
         )
     finally:
         if is_main():

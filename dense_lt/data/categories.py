@@ -53,6 +53,12 @@ class CategoryTable:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def file_ids(self) -> tuple[int, ...]:
+        """Whole numbers for JSON files: the dataset ids, or 1 .. C where these are names."""
+        numbers = tuple(own for own in self.dataset_ids if isinstance(own, int))
+        return numbers if len(numbers) == len(self) else tuple(range(1, len(self) + 1))
+
     def label_of(self) -> dict[int | str, int]:
         """Dataset id -> label in [0, C)."""
         return {dataset_id: label for label, dataset_id in enumerate(self.dataset_ids)}

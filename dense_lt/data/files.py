@@ -13,6 +13,8 @@ class SplitFiles(NamedTuple):
 
     annotations: Path
     image_folders: tuple[Path, ...]
+    others: tuple[Path, ...] = ()
+    """Further files that belong to the annotations."""
 
 
 def check_paths(files: SplitFiles, *, images: bool) -> None:
@@ -25,8 +27,9 @@ def check_paths(files: SplitFiles, *, images: bool) -> None:
     Raises:
         DataError: a file or a folder is not there.
     """
-    if not files.annotations.is_file():
-        raise DataError(f"{files.annotations}: there is no such annotation file; check the path")
+    for path in (files.annotations, *files.others):
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such annotation file; check the path")
     for folder in files.image_folders if images else ():
         if not folder.is_dir():
             raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from dense_lt.evaluation.classifier import CLASSIFIER_FILE, weights_of
 from dense_lt.evaluation.ground_truth import GroundTruth
 from dense_lt.evaluation.predict import PredictionRun, predict, why_nothing
 from dense_lt.evaluation.prediction_files import write_predictions
+from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.results import EvaluationResult, save_results
 from dense_lt.evaluation.score import ScoreSettings, score
 from dense_lt.evaluation.shards import predicted_images
@@ -48,31 +50,25 @@ class RunFacts:
         return {"name": self.name, "step": self.step, "model": settings.get("model"), "data": data}
 
 
-class DetectorEvaluator:
-    """Measures detectors against one ground truth."""
+class Evaluator(ABC):
+    """Measures detectors; how predictions are scored is for the data set to say."""
 
     def __init__(
         self,
-        ground_truth: GroundTruth,
-        settings: Sequence[ScoreSettings],
         *,
         categories: CategoryTable,
         device: torch.device,
         precision: str = "fp32",
         image_cap: bool = True,
     ) -> None:
-        """Remember against what and how to measure.
+        """Remember how to predict.
 
         Args:
-            ground_truth: of the images that will be predicted.
-            settings: one for each IoU type.
             categories: of the detector's labels.
             device: where to predict.
             precision: "fp32" or "bf16".
             image_cap: whether the detector's own cap of detections in an image holds.
         """
-        self.ground_truth = ground_truth
-        self.settings = tuple(settings)
         self.categories = categories
         self.device = device
         self.precision = precision
@@ -110,7 +106,7 @@ class DetectorEvaluator:
             device=self.device,
             precision=self.precision,
             folder=columns,
-            keep=Keep.for_protocols([(own.rules, own.all_caps) for own in self.settings]),
+            keep=self.keep(),
             image_cap=self.image_cap,
         )
         results: list[EvaluationResult] = []
@@ -118,22 +114,44 @@ class DetectorEvaluator:
             nothing = not len(predicted.predictions)
             notes = [why_nothing(detector, loader, self.device)] if nothing else []
             results = [
-                self._score(predicted, settings, facts, notes)
-                for settings in self._settings(folder)
+                _complete(result, predicted, facts, notes)
+                for result in self.score(
+                    predicted.predictions, run=facts.name, resample=folder is not None
+                )
             ]
-            self._report(results, predicted, folder)
+            self._report(results, predicted.predictions, folder)
             weights = weights_of(detector, self.categories.dataset_ids)
             if folder is not None and weights is not None:
                 weights.save(folder / CLASSIFIER_FILE)
         return distributed.broadcast_object(results)
 
+    @abstractmethod
+    def score(
+        self, predictions: Predictions, *, run: str, resample: bool
+    ) -> list[EvaluationResult]:
+        """Measure `predictions`, the headline first.
+
+        Args:
+            predictions: of all images.
+            run: name to put over the numbers.
+            resample: numbers on the way need no intervals; those that are kept do.
+        """
+
+    def keep(self) -> Keep | None:
+        """What of the predictions can count, where there is a cap over all images."""
+        return None
+
+    def save(self, predictions: Predictions, folder: Path) -> None:
+        """Write predictions as files that other programs read."""
+        write_predictions(predictions, folder / "predictions.json")
+
     def _report(
-        self, results: Sequence[EvaluationResult], predicted: PredictionRun, folder: Path | None
+        self, results: Sequence[EvaluationResult], predictions: Predictions, folder: Path | None
     ) -> None:
         for note in dict.fromkeys(note for result in results for note in result.notes):
             logger.warning("%s", note)
         if folder is not None:
-            write_predictions(predicted.predictions, folder / "predictions.json")
+            self.save(predictions, folder)
             save_results(results, folder)
 
     def predicted_before(self, folder: Path, facts: RunFacts) -> list[int]:
@@ -150,29 +168,54 @@ class DetectorEvaluator:
             raise ConfigError(outcome)
         return outcome
 
-    def _settings(self, folder: Path | None) -> list[ScoreSettings]:
-        """Numbers on the way need no intervals; those that are kept do."""
-        kept = folder is not None
+
+class DetectorEvaluator(Evaluator):
+    """Measures detectors against annotations of LVIS or COCO."""
+
+    def __init__(
+        self, ground_truth: GroundTruth, settings: Sequence[ScoreSettings], **options: Any
+    ) -> None:
+        """Remember against what and how to measure.
+
+        Args:
+            ground_truth: of the images that will be predicted.
+            settings: one for each protocol and IoU type.
+            options: of `Evaluator`.
+        """
+        super().__init__(**options)
+        self.ground_truth = ground_truth
+        self.settings = tuple(settings)
+
+    def keep(self) -> Keep | None:
+        """What the protocols' caps let count."""
+        return Keep.for_protocols([(own.rules, own.all_caps) for own in self.settings])
+
+    def score(
+        self, predictions: Predictions, *, run: str, resample: bool
+    ) -> list[EvaluationResult]:
+        """One result for each of the settings."""
         return [
-            replace(own, resamples=own.resamples if kept else 0, image_cap=self.image_cap)
+            score(
+                self.ground_truth,
+                predictions,
+                replace(own, resamples=own.resamples * resample, image_cap=self.image_cap),
+                run=run,
+            )
             for own in self.settings
         ]
 
-    def _score(
-        self,
-        predicted: PredictionRun,
-        settings: ScoreSettings,
-        facts: RunFacts,
-        notes: Sequence[str],
-    ) -> EvaluationResult:
-        result = score(self.ground_truth, predicted.predictions, settings, run=facts.name)
-        return replace(
-            result,
-            step=facts.step,
-            config=facts.config,
-            seconds_per_image=predicted.seconds_per_image,
-            notes=(*result.notes, *notes),
-        )
+
+def _complete(
+    result: EvaluationResult, predicted: PredictionRun, facts: RunFacts, notes: Sequence[str]
+) -> EvaluationResult:
+    """`result` with what is known of the run."""
+    return replace(
+        result,
+        step=facts.step,
+        config=facts.config,
+        seconds_per_image=predicted.seconds_per_image,
+        notes=(*result.notes, *notes),
+    )
 
 
 def _start(folder: Path, facts: RunFacts) -> None:

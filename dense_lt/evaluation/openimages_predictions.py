@@ -98,6 +98,20 @@ def _select(
     counter.unknown_images += int(np.count_nonzero(image < 0))
     counter.unknown_classes += int(np.count_nonzero((image >= 0) & (category < 0)))
     counter.without_area += int(np.count_nonzero((image >= 0) & (category >= 0) & ~area))
+    return _evaluated(truth, image, category, scores, boxes, expand=expand)
+
+
+def _evaluated(
+    truth: OpenImagesTruth,
+    image: NDArray[np.int64],
+    category: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    *,
+    expand: bool,
+) -> Columns:
+    """Those with an area whose class was verified in their image; -1 is unknown."""
+    area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     kept = np.flatnonzero((image >= 0) & (category >= 0) & area)
     image, category = image[kept], category[kept]
     if expand:
@@ -106,6 +120,31 @@ def _select(
     evaluated = truth.verified[image, category]
     kept, image, category = kept[evaluated], image[evaluated], category[evaluated]
     return image.astype(np.int32), category.astype(np.int32), scores[kept], boxes[kept]
+
+
+def select_predictions(
+    truth: OpenImagesTruth,
+    image_ids: NDArray[np.bytes_],
+    classes: NDArray[np.bytes_],
+    scores: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    *,
+    expand: bool = False,
+) -> OpenImagesPredictions:
+    """What is evaluated of predictions in memory, by the rules of `read_openimages_predictions`.
+
+    Args:
+        truth: what is evaluated where.
+        image_ids: (D,) names of images.
+        classes: (D,) machine ids.
+        scores: (D,) in [0, 1].
+        boxes: (D, 4) x1 y1 x2 y2, fractions of the image.
+        expand: copy every detection to all ancestors of its class.
+    """
+    image = _image_index(image_ids, truth.image_ids)
+    category = class_index(classes, truth.classes)
+    columns = _evaluated(truth, image, category, scores, boxes, expand=expand)
+    return OpenImagesPredictions(*columns, rows=len(scores))
 
 
 def _check(scores: NDArray[np.float64], boxes: NDArray[np.float64], where: str, first: int) -> None:

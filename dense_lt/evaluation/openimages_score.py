@@ -74,6 +74,28 @@ def score_openimages(
     counts = None
     if files.train_counts is not None:
         counts = read_train_counts(files.train_counts, truth.classes)
+    return score_columns(truth, found, counts, protocol=protocol, resamples=resamples, run=run)
+
+
+def score_columns(
+    truth: OpenImagesTruth,
+    found: OpenImagesPredictions,
+    counts: NDArray[np.int64] | None,
+    *,
+    protocol: str = "openimages",
+    resamples: int = 0,
+    run: str = "",
+) -> EvaluationResult:
+    """Measure predictions in memory.
+
+    Args:
+        truth: see `read_truth`.
+        found: what is evaluated; expanded already, if the protocol says so.
+        counts: (C,) training instances, for AP1 .. AP5; None leaves them undefined.
+        protocol: a key of HIERARCHY_RULES.
+        resamples: of the images, for intervals; 0 makes none.
+        run: name to put over the numbers.
+    """
     entries = rank_entries(truth, found)
     measured = _Measured(truth, average_precision(entries, count_truth(truth)), counts)
     samples = None

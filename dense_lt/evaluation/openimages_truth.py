@@ -6,7 +6,7 @@ How they are expanded is said in `data/openimages/hierarchy.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,22 @@ class OpenImagesTruth:
     group_of: NDArray[np.bool_]  # (G,) stands for five instances or more
     verified: NDArray[np.bool_]  # (I, C) classes that are evaluated in an image
     notes: tuple[str, ...] = ()
+
+    def only_images(self, image_ids: NDArray[np.bytes_]) -> OpenImagesTruth:
+        """The images whose id is among `image_ids`, with their annotations."""
+        indices = np.flatnonzero(np.isin(self.image_ids, image_ids))
+        new_index = np.full(len(self.image_ids), -1, np.int32)
+        new_index[indices] = np.arange(len(indices))
+        kept = np.flatnonzero(new_index[self.image] >= 0)
+        return replace(
+            self,
+            image_ids=self.image_ids[indices],
+            image=new_index[self.image[kept]],
+            category=self.category[kept],
+            boxes=self.boxes[kept],
+            group_of=self.group_of[kept],
+            verified=self.verified[indices],
+        )
 
 
 def read_truth(

@@ -127,8 +127,8 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[ob
 def to_predictions(
     detections: Sequence[Detections], infos: Sequence[ImageInfo], categories: CategoryTable
 ) -> Predictions:
-    """Columns of a batch: boxes back in the image on disk, labels back to ids of the data set."""
-    ids = np.array(categories.dataset_ids)
+    """Columns of a batch: boxes back in the image on disk, labels back to ids of the files."""
+    ids = np.array(categories.file_ids)
     counts = [len(found.scores) for found in detections]
     labels = torch.cat([found.labels for found in detections]).cpu().numpy()
     boxes = [

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.data.openimages.cells import Cells, Relations, to_ragged, verify
+from dense_lt.data.openimages.cells import Cells, Relations, to_lists, verify
 from dense_lt.data.openimages.flags import is_group_of
 from dense_lt.data.openimages.hierarchy import expand_classes
 from dense_lt.data.openimages.rows import BoxRows, LabelRows
@@ -23,6 +23,9 @@ NOMINAL = 1024
 
 BLOCK = 1_000_000
 """Boxes that are scaled at once."""
+
+IMAGES = 50_000
+"""Images whose verified labels are put together at once."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,12 @@ def build_table(
     class) is in `not_exhaustive`.
     """
     group = is_group_of(boxes.flags)
-    learnt = np.ones_like(group) if options.group_of == "use" else ~group
-    verified = verify(
-        relations.cells(images.of_boxes[learnt], boxes.category[learnt]),
-        relations.cells(images.of_boxes[~learnt], boxes.category[~learnt]),
-        _label_cells(labels, images, relations),
-        relations,
-        expand_boxes=options.expand_boxes,
-        expand_labels=options.expand_labels,
-    )
-    rows = np.flatnonzero(learnt) if options.group_of == "drop" else np.arange(len(group))
+    rows = np.flatnonzero(~group) if options.group_of == "drop" else np.arange(len(group))
     rows = rows[np.argsort(images.of_boxes[rows], kind="stable")]
     kept = np.arange(len(images.names))
     if not options.images_without_boxes:
         kept = np.unique(images.of_boxes[rows]).astype(np.int64)
+    negatives, not_exhaustive = _verify(boxes, labels, images, kept, relations, options)
     labels_column = boxes.category[rows]
     if options.expand_boxes:
         copies, labels_column = expand_classes(labels_column, relations.ancestors)
@@ -86,7 +81,6 @@ def build_table(
     place = np.searchsorted(kept, images.of_boxes[rows]).astype(np.int32)
     scaled, areas = _scale(boxes.corners, rows, place, heights, widths)
     names = [name.decode() + SUFFIX for name in images.names[kept].tolist()]
-    classes = relations.num_classes
     return AnnotationTable(
         source=source,
         image_ids=np.arange(1, len(kept) + 1),
@@ -100,22 +94,79 @@ def build_table(
         labels=labels_column.astype(np.int32),
         areas=areas,
         crowd=group[rows] & (options.group_of == "ignore"),
-        negatives=verified.negatives
-        if verified.negatives is None
-        else to_ragged(verified.negatives, classes, kept),
-        not_exhaustive=to_ragged(verified.not_exhaustive, classes, kept),
+        negatives=negatives,
+        not_exhaustive=not_exhaustive,
         flags=boxes.flags[rows],
     )
 
 
-def _label_cells(
-    labels: LabelRows | None, images: Images, relations: Relations
-) -> tuple[Cells, Cells] | None:
-    if labels is None or images.of_labels is None:
-        return None
-    present = relations.cells(images.of_labels[labels.present], labels.category[labels.present])
-    absent = relations.cells(images.of_labels[~labels.present], labels.category[~labels.present])
-    return present, absent
+def _verify(
+    boxes: BoxRows,
+    labels: LabelRows | None,
+    images: Images,
+    kept: NDArray[np.int64],
+    relations: Relations,
+    options: Options,
+) -> tuple[Ragged | None, Ragged]:
+    """Verified absent, and not exhaustively boxed classes of the `kept` images.
+
+    Some thousand images at a time: a hierarchy makes ten of one absent class.
+    """
+    learnt = ~is_group_of(boxes.flags) | (options.group_of == "use")
+    box_rows = _Rows(images.of_boxes, boxes.category)
+    label_rows = None
+    if labels is not None and images.of_labels is not None:
+        label_rows = _Rows(images.of_labels, labels.category)
+    negatives, not_exhaustive = _Lists(), _Lists()
+    for start in range(0, len(kept), IMAGES):
+        own = kept[start : start + IMAGES]
+        verified = verify(
+            *box_rows.cells(own, learnt, relations),
+            label_rows and label_rows.cells(own, labels.present, relations),
+            relations,
+            expand_boxes=options.expand_boxes,
+            expand_labels=options.expand_labels,
+        )
+        if verified.negatives is not None:
+            negatives.add(to_lists(verified.negatives, relations.num_classes, own))
+        not_exhaustive.add(to_lists(verified.not_exhaustive, relations.num_classes, own))
+    return None if labels is None else negatives.ragged(), not_exhaustive.ragged()
+
+
+class _Rows:
+    """Rows of a file by image."""
+
+    def __init__(self, image: NDArray[np.int32], category: NDArray[np.int16]) -> None:
+        self._image, self._category = image, category
+        self._order = np.argsort(image, kind="stable")
+
+    def cells(
+        self, images: NDArray[np.int64], chosen: NDArray[np.bool_], relations: Relations
+    ) -> tuple[Cells, Cells]:
+        """Cells of `images`, which follow each other, that chosen rows fill, and the others."""
+        edges = np.searchsorted(self._image, [images[0], images[-1] + 1], sorter=self._order)
+        rows = self._order[slice(*edges)]
+        is_chosen = chosen[rows]
+        first, second = (
+            relations.cells(self._image[own], self._category[own])
+            for own in (rows[is_chosen], rows[~is_chosen])
+        )
+        return first, second
+
+
+class _Lists:
+    """Lists of classes as they come."""
+
+    def __init__(self) -> None:
+        self._values = [np.zeros(0, np.int16)]
+        self._lengths = [np.zeros(1, np.int64)]
+
+    def add(self, lists: tuple[NDArray[np.int16], NDArray[np.int64]]) -> None:
+        self._values.append(lists[0])
+        self._lengths.append(lists[1])
+
+    def ragged(self) -> Ragged:
+        return Ragged(np.concatenate(self._values), np.cumsum(np.concatenate(self._lengths)))
 
 
 def _known(

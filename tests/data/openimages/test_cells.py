@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dense_lt.data.openimages.cells import Relations, to_ragged, verify
+from dense_lt.data.openimages.cells import Relations, to_lists, verify
 from dense_lt.data.openimages.hierarchy import Related
 
 CLASSES = 4
@@ -49,7 +49,7 @@ def test_arrays_of_cells_say_what_sets_say(boxed, groups, present, absent, boxes
 
 @given(PAIRS, st.sets(st.integers(0, 5)))
 def test_lists_hold_the_classes_of_the_images_asked_for(pairs, images):
-    ragged = to_ragged(_cells(pairs), CLASSES, np.array(sorted(images), np.int64))
-    assert len(ragged) == len(images)
-    for index, image in enumerate(sorted(images)):
-        assert ragged[index].tolist() == sorted(own for where, own in pairs if where == image)
+    classes, lengths = to_lists(_cells(pairs), CLASSES, np.array(sorted(images), np.int64))
+    expected = [sorted(own for where, own in pairs if where == image) for image in sorted(images)]
+    assert lengths.tolist() == list(map(len, expected))
+    assert classes.tolist() == [own for one in expected for own in one]

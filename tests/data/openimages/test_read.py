@@ -19,6 +19,7 @@ from helpers.open_images_files import (
     write_photographs,
 )
 
+from dense_lt.data.openimages import assemble
 from dense_lt.data.openimages.assemble import Options
 from dense_lt.data.openimages.flags import unpack_flag
 from dense_lt.data.openimages.read import read_open_images
@@ -100,6 +101,19 @@ def test_without_expansion_labels_speak_of_their_own_class(tmp_path):
         assert table.negatives is not None
         assert lists(table.negatives) == [[TOY], [CAT], [PET]]
         assert lists(table.not_exhaustive) == [[CAR], [], [CAR]]
+
+
+def test_pieces_of_images_do_not_matter(tmp_path, monkeypatch):
+    files = write_open_images(tmp_path)
+    whole, _ = read_open_images(files)
+    monkeypatch.setattr(assemble, "IMAGES", 1)
+    monkeypatch.setattr(assemble, "BLOCK", 3)
+    table, _ = read_open_images(files)
+    assert lists(table.not_exhaustive) == lists(whole.not_exhaustive)
+    assert table.negatives is not None
+    assert lists(table.negatives) == lists(whole.negatives)
+    np.testing.assert_array_equal(table.boxes, whole.boxes)
+    np.testing.assert_array_equal(table.areas, whole.areas)
 
 
 def test_what_is_present_is_nowhere_absent(tmp_path):
