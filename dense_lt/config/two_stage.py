@@ -156,6 +156,28 @@ class BoxHeadConfig(Section):
     """Factor on the cosine of a `normalized` classifier."""
 
 
+class MaskHeadConfig(Section):
+    """Mask head (He et al. 2017): needs annotations with segmentations."""
+
+    channels: PositiveInt = 256
+    """Channels of every convolution."""
+
+    num_convs: int = Field(default=4, ge=0)
+    """Convolutions before the upsampling."""
+
+    class_agnostic: bool = False
+    """One mask per region instead of one per class."""
+
+    predictor: Literal["linear", "normalized"] = "linear"
+    """`normalized`: cosine between features and class weights (Wang et al. 2021)."""
+
+    temperature: PositiveFloat = 20.0
+    """Factor on the cosine of a `normalized` predictor."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """Factor on its loss in the total."""
+
+
 class RegionInferenceConfig(Section):
     """From region outputs to detections."""
 
@@ -170,7 +192,7 @@ class RegionInferenceConfig(Section):
 
 
 class TwoStageConfig(Section):
-    """Faster R-CNN on any timm backbone, with the defaults published for LVIS."""
+    """Faster or Mask R-CNN on any timm backbone, with the defaults published for LVIS."""
 
     kind: Literal["two_stage"]
     num_classes: PositiveInt | None = None
@@ -184,6 +206,9 @@ class TwoStageConfig(Section):
     head: BoxHeadConfig = BoxHeadConfig()
     loss: RegionLossConfig = SoftmaxLossConfig()
     box_loss: SmoothL1LossConfig = L1
+    mask: MaskHeadConfig | None = None
+    """Predict masks too (Mask R-CNN); null does not."""
+
     inference: RegionInferenceConfig = RegionInferenceConfig()
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ divided by a normaliser, the number of regions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -22,7 +23,10 @@ class RegionClassificationLoss(Protocol):
     """K."""
 
     def __call__(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
-        """Weighted scalar loss of `logits` (N, K) and `labels` (N,), divided by `normalizer` ()."""
+        """Weighted scalar loss of `logits` (N, K) and `labels` (N,), divided by `normalizer` ().
+
+        Those with `federated` also take `checked`, see `images_of_regions`.
+        """
         ...
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -42,23 +46,44 @@ class RegionClassificationLoss(Protocol):
         ...
 
 
-def note_softmax(statistics: GradientStatistics, probabilities: Tensor, targets: Tensor) -> None:
+def note_softmax(
+    statistics: GradientStatistics,
+    probabilities: Tensor,
+    targets: Tensor,
+    *,
+    row_weight: Tensor | None = None,
+    weight: Tensor | float = 1.0,
+) -> None:
     """Note |p - y| of a softmax over the C classes and more.
 
     Args:
         statistics: of C classes.
         probabilities: (N, K), K >= C; columns from C on are not counted.
         targets: (N,) int64 in [0, K).
+        row_weight: (N,) factor on the gradient of a row.
+        weight: factor on all.
     """
     num_classes = statistics.num_classes
     rows = (targets < num_classes).nonzero().squeeze(1)
     own = targets[rows]
-    hit = probabilities[rows, own].double()
-    total = probabilities[:, :num_classes].sum(dim=0, dtype=torch.float64)
-    zeros = torch.zeros_like(total)
-    statistics.note(
-        zeros.index_add(0, own, 1 - hit), (total - zeros.index_add(0, own, hit)).clamp(min=0)
-    )
+    error = probabilities[:, :num_classes].clone()
+    error[rows, own] = 1 - error[rows, own]  # |p - y|
+    if row_weight is not None:
+        error *= row_weight[:, None]
+    zeros = error.new_zeros(num_classes, dtype=torch.float64)
+    positive = zeros.index_add(0, own, error[rows, own].double())
+    error[rows, own] = 0
+    statistics.note(positive, error.sum(dim=0, dtype=torch.float64), weight=weight)
+
+
+def mean_ratios(
+    statistics: GradientStatistics, groups: Mapping[str, Sequence[int]]
+) -> dict[str, float]:
+    """Mean ratio, up to 1, of every group of classes; see `SigmoidLoss.summary`."""
+    ratio = statistics.ratio().clamp(max=1)
+    return {
+        f"ratio/{group}": float(ratio[list(own)].mean()) for group, own in groups.items() if own
+    }
 
 
 def refuse_priors(what: str, prior: float | None, objectness: float | None) -> None:

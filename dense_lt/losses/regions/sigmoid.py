@@ -3,63 +3,108 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dense_lt.balance.modulation import Modulator
-from dense_lt.balance.statistics import GradientStatistics
+from dense_lt.balance.row_weights import Groups
 from dense_lt.losses.classification import SigmoidLoss
 from dense_lt.losses.regions.base import refuse_priors
 from dense_lt.ops.sigmoid_loss.arguments import Modulation
 
 
 class SigmoidRegionLoss(SigmoidLoss):
-    """A loss of the sigmoid family on regions; which one, its `modulator` says.
+    """A loss of the sigmoid family on regions; which one, its `modulator` says."""
 
-    Args:
-        pairs: every logit is the difference of two, z1 - z0, whose softmax it then is (2C-softmax;
-            Tan et al. 2021, table 9). The first half of the K logits are z0.
-    """
-
-    def __init__(
+    def forward(  # type: ignore[override]
         self,
-        modulator: Modulator,
-        statistics: GradientStatistics,
+        logits: Tensor,
+        labels: Tensor,
+        normalizer: Tensor,
         *,
-        pairs: bool = False,
-        **settings: object,
-    ) -> None:
-        super().__init__(modulator, statistics, **settings)  # type: ignore[arg-type]
-        self.pairs = pairs
-        self.num_sigmoids = self.num_logits
-        self.num_logits *= 2 if pairs else 1
-
-    def forward(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:  # type: ignore[override]
-        """See `RegionClassificationLoss`."""
-        return super().forward(self._sigmoids(logits), labels, normalizer)
-
-    def scores(self, logits: Tensor) -> Tensor:
-        """See `RegionClassificationLoss`."""
-        return super().scores(self._sigmoids(logits))
+        checked: Groups | None = None,
+    ) -> Tensor:
+        """See `RegionClassificationLoss`; `checked`: see `images_of_regions`."""
+        return super().forward(logits, labels, normalizer, checked=checked)  # type: ignore[arg-type]
 
     def initial_bias(self, prior: float | None, objectness: float | None) -> Tensor:  # type: ignore[override]
         """See `RegionClassificationLoss`."""
+        if self.objectness is None:
+            refuse_priors("a loss without a logit for it", None, objectness)
         bias = torch.zeros(self.num_logits)
-        sigmoids = bias[-self.num_sigmoids :]
-        if prior is not None:
-            sigmoids[: self.num_classes] = math.log(prior / (1 - prior))
-        if objectness is not None:
-            if self.num_sigmoids == self.num_classes:
-                refuse_priors("a loss without a logit for it", None, objectness)
-            sigmoids[self.num_classes :] = math.log(objectness / (1 - objectness))
+        bias[: self.num_classes] = _logit(prior)
+        bias[self.num_classes :] = _logit(objectness)
         return bias
 
-    def _sigmoids(self, logits: Tensor) -> Tensor:
-        if not self.pairs:
-            return logits
-        first, second = logits.chunk(2, dim=-1)
-        return second - first
+    def _groups(  # type: ignore[override]
+        self,
+        labels: tuple[Tensor, ...],
+        checked: Groups | None,
+        logits: tuple[Tensor, ...] | None,
+    ) -> Groups | None:
+        """As in `SigmoidLoss`, but images have different numbers of regions."""
+        groups = super()._groups(labels, None, logits)
+        if groups is None or checked is None:
+            return checked if groups is None else groups
+        return groups.times(checked)
+
+
+def images_of_regions(checked: Tensor, images: Tensor) -> Groups:
+    """A group for every image: its negatives are the classes that were `checked` (B, C) there.
+
+    Args:
+        checked: bool; see `structures.Target`.
+        images: (N,) int64 image of every region.
+    """
+    return Groups(checked.float(), (images,))
+
+
+class PairedLoss(nn.Module):
+    """A loss whose every sigmoid is the softmax over two logits, sigmoid(z1 - z0): 2C-softmax.
+
+    The first half of the logits are z0. Source: Tan et al. 2021, table 9.
+    """
+
+    def __init__(self, sigmoids: SigmoidRegionLoss) -> None:
+        super().__init__()
+        self.sigmoids = sigmoids
+        self.num_classes = sigmoids.num_classes
+        self.num_logits = 2 * sigmoids.num_logits
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        normalizer: Tensor,
+        *,
+        checked: Groups | None = None,
+    ) -> Tensor:
+        """See `RegionClassificationLoss`."""
+        return self.sigmoids(_differences(logits), labels, normalizer, checked=checked)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """See `RegionClassificationLoss`."""
+        return self.sigmoids.scores(_differences(logits.float()))
+
+    def initial_bias(self, prior: float | None, objectness: float | None) -> Tensor:
+        """See `RegionClassificationLoss`."""
+        bias = self.sigmoids.initial_bias(prior, objectness)
+        return torch.cat([torch.zeros_like(bias), bias])
+
+    def summary(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
+        """See `SigmoidLoss.summary`."""
+        return self.sigmoids.summary(groups)
+
+
+def _differences(logits: Tensor) -> Tensor:
+    first, second = logits.chunk(2, dim=-1)
+    return second - first
+
+
+def _logit(probability: float | None) -> float:
+    return 0.0 if probability is None else math.log(probability / (1 - probability))
 
 
 class PartlyModulated(nn.Module):

@@ -82,8 +82,13 @@ class NormalizedLinear(nn.Linear):
         self.temperature = temperature
 
     def forward(self, features: Tensor) -> Tensor:  # noqa: D102 - see nn.Linear
-        features = self.temperature * functional.normalize(features, eps=1e-6)
-        return functional.linear(features, functional.normalize(self.weight, eps=1e-6), self.bias)
+        features = self.temperature * normalized(features)
+        return functional.linear(features, normalized(self.weight), self.bias)
+
+
+def normalized(vectors: Tensor) -> Tensor:
+    """`vectors` (N, channels, ...) of length 1 along their second axis."""
+    return functional.normalize(vectors, dim=1, eps=1e-6)
 
 
 def linear_classifier(

@@ -12,6 +12,7 @@ from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.box_head import BoxHead, linear_classifier
 from dense_lt.models.two_stage.detector import TwoStageDetector
+from dense_lt.models.two_stage.mask_head import MaskBranch, MaskHead
 from dense_lt.models.two_stage.proposals import (
     ProposalHead,
     ProposalLimits,
@@ -60,12 +61,14 @@ def build_two_stage(
             classification=classification,
             coder=coder,
             box=SmoothL1BoxLoss(coder, beta=config.box_loss.beta, weight=config.box_loss.weight),
+            federated=config.loss.federated,
         ),
         inference=RegionInference(
             classification=classification,
             coder=coder,
             limits=RegionLimits(**config.inference.model_dump()),
         ),
+        mask=_mask_branch(config, pyramid, num_classes),
     )
 
 
@@ -135,6 +138,21 @@ def _box_head(
         classifier=classifier,
         num_boxes=1 if head.class_agnostic else classification.num_classes,
     )
+
+
+def _mask_branch(config: TwoStageConfig, pyramid: Pyramid, num_classes: int) -> MaskBranch | None:
+    mask = config.mask
+    if mask is None:
+        return None
+    head = MaskHead(
+        pooling=_pooling(config, pyramid, config.pool.mask_size),
+        in_channels=config.pyramid.channels,
+        channels=mask.channels,
+        num_convs=mask.num_convs,
+        num_masks=1 if mask.class_agnostic else num_classes,
+        temperature=mask.temperature if mask.predictor == "normalized" else None,
+    )
+    return MaskBranch(head, weight=mask.weight)
 
 
 def _slice(levels: tuple[int, int] | None, pyramid: Pyramid) -> slice:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dense_lt.models.detector import Detector
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.box_head import BoxHead
+from dense_lt.models.two_stage.mask_head import MaskBranch
 from dense_lt.models.two_stage.proposals import ProposalNetwork
 from dense_lt.models.two_stage.region_inference import RegionInference
 from dense_lt.models.two_stage.region_loss import RegionLoss
@@ -18,7 +19,7 @@ from dense_lt.structures import Detections, ImageBatch, Losses, Target
 
 
 class TwoStageDetector(Detector):
-    """Faster R-CNN (Ren et al. 2015) on a feature pyramid (Lin et al. 2017)."""
+    """Faster R-CNN (Ren et al. 2015) on a feature pyramid; with a mask branch Mask R-CNN."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class TwoStageDetector(Detector):
         head: BoxHead,
         loss: RegionLoss,
         inference: RegionInference,
+        mask: MaskBranch | None = None,
     ) -> None:
         """Put the parts together; see `models.two_stage.build`."""
         super().__init__()
@@ -40,6 +42,7 @@ class TwoStageDetector(Detector):
         self.head = head
         self.loss = loss
         self.inference = inference
+        self.mask = mask
 
     def forward(  # type: ignore[override]
         self,
@@ -54,10 +57,14 @@ class TwoStageDetector(Detector):
         proposals, losses = self.proposals(levels, images.sizes, targets, share=share)
         if targets is None:
             regions = Regions.join(proposals)
-            return self.inference(self.head(levels, regions), regions, images.sizes)
+            found = self.inference(self.head(levels, regions), regions, images.sizes)
+            return found if self.mask is None else self.mask.predict(levels, found)
         sampled = self.sampler(proposals, targets)
         predictions = self.head(levels, sampled.regions)
-        return {**self.loss(predictions, sampled, share=share), **losses}
+        losses = {**self.loss(predictions, sampled, targets, share=share), **losses}
+        if self.mask is not None:
+            losses |= self.mask(levels, sampled, targets, share=share)
+        return losses
 
     def count_positives(self, images: ImageBatch, targets: Sequence[Target]) -> Tensor:
         """See `Detector`: the number of images.
@@ -83,4 +90,5 @@ class TwoStageDetector(Detector):
             "pooled strides": list(self.head.pooling.strides),
             "classes": self.loss.classification.num_classes,
             "logits per region": self.head.classifier.out_features,
+            "masks": self.mask is not None,
         }
