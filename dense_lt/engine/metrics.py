@@ -16,6 +16,7 @@ from dense_lt.balance.statistics import named_statistics
 from dense_lt.data.categories import GROUPS, RARE, CategoryTable
 from dense_lt.engine.step import StepResult
 from dense_lt.engine.writers import Metrics, MetricWriter, StatisticsWriter
+from dense_lt.losses.classification import SigmoidLoss
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
 from dense_lt.utils.logs import duration
@@ -107,6 +108,7 @@ class Recorder:
             "memory_mb": _memory_mb(),
             "eta": per_step * (self._total_steps - step),
             "total_steps": self._total_steps,
+            **self._balance(step),
         }
         _logger.info("%s", training_line(step, values))
         self._write("train", step, values)
@@ -114,15 +116,12 @@ class Recorder:
 
     def evaluated(self, step: int, metrics: Metrics) -> None:
         """Write an evaluation's metrics, with the mean gradient ratio of each frequency group."""
-        ratios = self._ratios()
-        values = {**metrics, **{f"gradient_ratio/{name}": ratio for name, ratio in ratios.items()}}
+        values = {**metrics, **self._ratios()}
+        self._warn_once(step, values)
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
         _logger.info("evaluation at step %d: %s", step, shown)
         self._write("evaluation", step, {"time": round(time.time(), 3), **values})
         self.keep_statistics(step)
-        rare = ratios.get(RARE)
-        if self._warn_if_inactive and step > self._total_steps / 10:
-            warn_if_inactive(rare)
 
     def keep_statistics(self, step: int) -> None:
         """Write the gradient sums of every class as they are after `step`."""
@@ -135,17 +134,41 @@ class Recorder:
             writer.close()
 
     def _ratios(self) -> dict[str, float | None]:
-        """Group -> mean ratio; after the module's name if several losses keep them."""
+        """`gradient_ratio/GROUP`, with the module's name between if several losses keep them."""
         found: dict[str, float | None] = {}
-        statistics = named_statistics(self._detector)
+        statistics = {
+            name: own
+            for name, own in named_statistics(self._detector).items()
+            if own.num_classes == len(self._categories)
+        }
         for name, own in statistics.items():
-            ratio = own.ratio()
-            if len(ratio) != len(self._categories):
-                continue
             prefix = f"{name}/" if len(statistics) > 1 else ""
-            for group, mean in ratio_by_group(ratio, self._categories).items():
-                found[prefix + group] = mean
+            for group, mean in ratio_by_group(own.ratio(), self._categories).items():
+                found[f"gradient_ratio/{prefix}{group}"] = mean
         return found
+
+    def _balance(self, step: int) -> dict[str, float | None]:
+        """Ratio, exponents and weights of each frequency group, of all losses that have them."""
+        if not self._writers:
+            return {}
+        values = self._ratios()
+        self._warn_once(step, values)
+        losses = {
+            name: module
+            for name, module in self._detector.named_modules()
+            if isinstance(module, SigmoidLoss) and module.num_classes == len(self._categories)
+        }
+        groups = {group: self._categories.labels_in_group(group) for group in GROUPS}
+        for name, loss in losses.items():
+            prefix = f"{name}/" if len(losses) > 1 else ""
+            values |= {prefix + key: value for key, value in loss.summary(groups).items()}
+        return values
+
+    def _warn_once(self, step: int, values: Metrics) -> None:
+        """Once the warm-up is over, tell of an equalized loss that has nothing to equalize."""
+        rare = values.get(f"gradient_ratio/{RARE}")
+        if self._warn_if_inactive and step > self._total_steps / 10:
+            self._warn_if_inactive = not warn_if_inactive(rare)
 
     def _write(self, kind: str, step: int, values: Metrics) -> None:
         for writer in self._writers:
@@ -168,21 +191,23 @@ def ratio_by_group(ratio: Tensor, categories: CategoryTable) -> dict[str, float 
     return {group: clamped[own].mean().item() if own else None for group, own in labels.items()}
 
 
-def warn_if_inactive(rare_ratio: float | None) -> None:
-    """Say that equalized focal loss does the same as focal loss, if it does.
+def warn_if_inactive(rare_ratio: float | None) -> bool:
+    """Say that equalized focal loss does the same as focal loss, if it does; whether it did.
 
     With few classes, or a low prior probability, negatives push so little that the ratio stays
     near 1 for rare classes too, and nothing is left to equalize.
     """
     if rare_ratio is None or rare_ratio <= INACTIVE_RATIO:
-        return
+        return False
     _logger.warning(
-        "EFL is inactive: mean gradient ratio of rare classes above %.2f (it is %.3f), so it "
-        "equals focal loss. Raise model.head.prior_probability (0.1 on small data), or lower "
+        "EFL is inactive with this prior and learning rate: mean gradient ratio of rare classes "
+        "above %.2f (it is %.3f), so it equals focal loss. Set model.loss.statistics."
+        "common_negative=0.05, or raise model.head.prior_probability (0.1 on small data), or lower "
         "optimizer.lr; docs/losses.md says more.",
         INACTIVE_RATIO,
         rare_ratio,
     )
+    return True
 
 
 def training_line(step: int, values: Metrics) -> str:
@@ -197,8 +222,16 @@ def training_line(step: int, values: Metrics) -> str:
         f"step {step:>{len(str(total))}}/{total}  loss {values['loss']:.4f}  {parts}  "
         f"lr {values['lr']:.2e}  gradient {values['gradient_norm']:.3g}  "
         f"{values['images_per_second']:.1f} images/s  data {values['data_wait']:.3f} s  "
-        f"{values['memory_mb']:.0f} MB  left {duration(values['eta'] or 0)}"
+        f"{values['memory_mb']:.0f} MB  left {duration(values['eta'] or 0)}{_ratios_shown(values)}"
     )
+
+
+def _ratios_shown(values: Metrics) -> str:
+    """The gradient ratios of rare, common and frequent classes, where there is one loss."""
+    ratios = [values.get(f"gradient_ratio/{group}") for group in GROUPS]
+    if all(ratio is None for ratio in ratios):
+        return ""
+    return "  ratio " + " ".join("n/a" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
 
 
 def _shown(value: float | None) -> str:

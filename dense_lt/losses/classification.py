@@ -214,15 +214,15 @@ class SigmoidLoss(nn.Module):
         return scores[..., :-1] * (1 - scores[..., -1:]) if self.objectness else scores
 
     def summary(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
-        """Means over groups of classes, for the log: `ratio/GROUP`, `gamma/GROUP`, ...
+        """Means over groups of classes, for the log: `gamma/GROUP`, `positive_weight/GROUP`, ...
 
-        Ratios count up to 1, which is also what a class gets of which nothing was seen. Groups
-        without classes are left out. Waits for the device.
+        Groups without classes are left out. Waits for the device once.
         """
-        columns = {"ratio": self.statistics.ratio().clamp(max=1), **self.modulation()._asdict()}
+        modulation = self.modulation()
+        columns = torch.stack(tuple(modulation))[:, : self.num_classes].cpu()
         return {
             f"{name}/{group}": float(values[list(labels)].mean())
-            for name, values in columns.items()
+            for name, values in zip(modulation._fields, columns, strict=True)
             for group, labels in groups.items()
             if len(labels)
         }

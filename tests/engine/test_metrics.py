@@ -6,8 +6,10 @@ import re
 import pytest
 import torch
 
+from dense_lt.balance.modulation import EqualizedFocal
 from dense_lt.engine.metrics import Recorder, ratio_by_group, training_line, warn_if_inactive
 from dense_lt.engine.step import StepResult
+from dense_lt.losses.classification import SigmoidLoss
 
 
 class _Kept:
@@ -123,8 +125,10 @@ def test_no_warning_while_equalized_focal_loss_has_something_to_do(ratio, caplog
 
 def test_inactive_equalized_focal_loss_is_told_with_what_to_change(caplog):
     warn_if_inactive(0.97)
-    assert "EFL is inactive: mean gradient ratio of rare classes above 0.95" in caplog.text
-    assert "Raise model.head.prior_probability" in caplog.text
+    assert "EFL is inactive with this prior and learning rate" in caplog.text
+    assert "mean gradient ratio of rare classes above 0.95 (it is 0.970)" in caplog.text
+    assert "raise model.head.prior_probability" in caplog.text
+    assert "common_negative=0.05" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -138,6 +142,35 @@ def test_the_warning_comes_after_a_tenth_of_the_run_and_only_for_equalized_losse
     )
     recorder.evaluated(step, {})  # nothing seen yet: every ratio counts as 1
     assert ("EFL is inactive" in caplog.text) == warned
+
+
+def test_the_warning_comes_with_a_line_of_training_and_once(tiny_detector, categories, caplog):
+    recorder = Recorder(
+        tiny_detector(), categories, writers=[_Kept()], total_steps=100, warn_if_inactive=True
+    )
+    for step in (10, 11, 12):
+        _take(recorder, _result(1.0, 0.5, 8.0))
+        recorder.log(step)
+        assert caplog.text.count("EFL is inactive") == int(step > 10)
+    recorder.evaluated(13, {})
+    assert caplog.text.count("EFL is inactive") == 1
+
+
+def test_a_line_holds_what_the_loss_makes_of_each_group(recorder, categories, caplog):
+    """Labels: frequent, common, rare. A ratio of 0.25 gives the exponent 2 + 8 * 0.75 = 8."""
+    caplog.set_level(logging.INFO)
+    detector = recorder._detector
+    detector.loss = SigmoidLoss(EqualizedFocal(), detector.statistics)
+    detector.statistics.positive.fill_(1.0)
+    detector.statistics.negative.copy_(torch.tensor([1.0, 2.0, 4.0]))
+    _take(recorder, _result(1.0, 0.5, 8.0))
+    recorder.log(5)
+    ((_, _, values),) = recorder.kept.records
+    assert values["gradient_ratio/rare"] == pytest.approx(0.25)
+    assert values["gamma/rare"] == pytest.approx(8)
+    assert values["negative_weight/common"] == pytest.approx(0.75 * 6 / 2)
+    assert values["positive_weight/frequent"] == pytest.approx(0.25)
+    assert caplog.text.rstrip().endswith("ratio 0.25 0.50 1.00")
 
 
 def test_closing_closes_every_writer(recorder):
