@@ -174,12 +174,16 @@ class DetectionDataset:
 
     def _load(self, index: int, objects: np.ndarray) -> Annotated:
         size = (int(self.table.heights[index]), int(self.table.widths[index]))
+        checked = self.table.checked_in(index, len(self.categories))
+        left_out = np.setdiff1d(self._objects_of(index), objects)
+        if checked is not None:
+            checked[self.table.labels[left_out]] = False  # there, but not to be learnt this time
         return Annotated(
             image=self.read_image(index),
             boxes=self.table.boxes[objects],
             labels=self.table.labels[objects].astype(np.int64),
             masks=self._outlines(objects, size) if self._masks else None,
-            checked=self.table.checked_in(index, len(self.categories)),
+            checked=checked,
         )
 
     def _objects_of(self, index: int) -> np.ndarray:

@@ -96,6 +96,14 @@ def test_a_random_subset_of_many_objects_is_used(tmp_path):
     assert len(dataset[1]["target"]["labels"]) == 1
 
 
+def test_a_class_of_which_objects_are_left_out_is_not_checked(tmp_path):
+    dataset = _dataset(tmp_path, max_objects=2)  # of one object of class 1 and two of class 2
+    for position in range(20):
+        target = dataset[Draw(0, position)]["target"]
+        expected = [True, 1 in target["labels"], target["labels"].tolist() == [2, 2]]
+        assert target["checked"].tolist() == expected
+
+
 def test_a_mixer_draws_further_images_before_the_transforms(tmp_path):
     def add_objects(dataset, sample, draw, rng):
         other = dataset.raw(int(rng.integers(len(dataset))))
