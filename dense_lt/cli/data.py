@@ -14,9 +14,11 @@ from dense_lt.config.data import DrawnConfig
 from dense_lt.utils.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dense_lt.config.data import DataConfig
     from dense_lt.config.experiment import ExperimentConfig
     from dense_lt.data.categories import CategoryTable
     from dense_lt.data.dataset import DetectionDataset
+    from dense_lt.data.faults import Fault
 
 HELP = "draw the embedded data set, or check the files of your own"
 NUM_SAMPLES = 16
@@ -90,14 +92,12 @@ def _describe(error: ValidationError) -> Iterator[str]:
 
 def _check(arguments: argparse.Namespace) -> int:
     from dense_lt.config.load import load_config
-    from dense_lt.data.build import annotation_files, build_datasets
-    from dense_lt.data.check import check_annotations, check_images
+    from dense_lt.data.build import build_datasets
+    from dense_lt.data.check import check_images
 
     config = load_config(arguments.config, arguments.overrides)
-    files = annotation_files(config.data)
     to_mend = 0
-    for path in files.values():
-        faults = check_annotations(path, drop_invalid_boxes=config.data.drop_invalid_boxes)
+    for path, faults in _faults(config.data).items():
         for fault in faults:
             _say(f"{path}: {fault}")
         own = sum(fault.fatal for fault in faults)
@@ -119,6 +119,22 @@ def _check(arguments: argparse.Namespace) -> int:
             to_mend += 1
     _draw_samples(train, config, arguments.out)
     return FAULTY if to_mend else 0
+
+
+def _faults(config: DataConfig) -> dict[Path, list[Fault]]:
+    """Of every annotation file."""
+    from dense_lt.config.openimages import OpenImagesConfig
+    from dense_lt.data.build import annotation_files
+    from dense_lt.data.check import check_annotations
+    from dense_lt.data.openimages.build import open_images_faults
+
+    drop = config.drop_invalid_boxes
+    if isinstance(config.dataset, OpenImagesConfig):
+        return open_images_faults(config.dataset, drop_invalid_boxes=drop)
+    return {
+        path: check_annotations(path, drop_invalid_boxes=drop)
+        for path in annotation_files(config).values()
+    }
 
 
 def _classes(categories: CategoryTable) -> Iterator[str]:
