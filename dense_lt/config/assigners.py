@@ -16,6 +16,10 @@ class AtssConfig(Section):
     top_k: PositiveInt = 9
     """Candidates per object and level; a level with fewer priors gives all."""
 
+    coordinates: Literal["continuous", "legacy"] = "continuous"
+    """`legacy`: a box ends with the centre of its last pixel (x2 - x1 + 1 is its width), as in the
+    authors' code of EFL; priors' centres must then lie half a pixel further inside."""
+
 
 class MaxIoUConfig(Section):
     """Two thresholds on the IoU of a prior with the object it overlaps most (Lin et al. 2017)."""
@@ -61,4 +65,59 @@ class CenterConfig(Section):
         return self
 
 
-AssignerConfig = Annotated[AtssConfig | MaxIoUConfig | CenterConfig, Field(discriminator="kind")]
+class PaaConfig(Section):
+    """Probabilistic anchor assignment (Kim and Lee 2020); it reads the predictions."""
+
+    kind: Literal["paa"]
+    top_k: PositiveInt = 9
+    """Candidates per object and level, of the least cost."""
+
+    candidate_iou: float = Field(default=0.1, gt=0, le=1)
+    """Least IoU of a candidate with its object; the best priors of an object always are."""
+
+    box_weight: float = Field(default=1.3, ge=0)
+    """Factor on the GIoU loss in the cost, beside the focal loss."""
+
+    alpha: float = Field(default=0.25, ge=0, le=1)
+    """Weight of positives in the focal loss of the cost."""
+
+    gamma: float = Field(default=2.0, ge=0)
+    """Exponent of the focal loss of the cost."""
+
+
+class SimOtaConfig(Section):
+    """Simplified optimal transport (Ge et al. 2021, YOLOX); it reads the predictions."""
+
+    kind: Literal["simota"]
+    top_k: PositiveInt = 10
+    """Best IoUs of an object whose sum says how many priors learn it."""
+
+    radius: PositiveFloat = 2.5
+    """Half the side, in strides, of the square around an object's centre whose priors may learn
+    it."""
+
+    iou_weight: float = Field(default=3.0, ge=0)
+    """Factor on -ln IoU in the cost, beside the cross-entropy."""
+
+
+class TaskAlignedConfig(Section):
+    """Task-aligned assignment (Feng et al. 2021, TOOD); it reads the predictions."""
+
+    kind: Literal["task_aligned"]
+    top_k: PositiveInt = 13
+    """Priors that an object takes."""
+
+    alpha: float = Field(default=1.0, ge=0)
+    """Exponent of the score."""
+
+    beta: float = Field(default=6.0, ge=0)
+    """Exponent of the IoU."""
+
+
+AssignerConfig = Annotated[
+    AtssConfig | MaxIoUConfig | CenterConfig | PaaConfig | SimOtaConfig | TaskAlignedConfig,
+    Field(discriminator="kind"),
+]
+
+READS_PREDICTIONS = frozenset({"paa", "simota", "task_aligned"})
+"""Kinds of assigners that need the logits."""

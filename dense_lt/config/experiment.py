@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from dense_lt.config.assigners import READS_PREDICTIONS
 from dense_lt.config.data import DataConfig
 from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.model import OneStageConfig
@@ -235,6 +236,12 @@ class ExperimentConfig(Section):
             raise ValueError(
                 f"`train.batch_size` {self.train.batch_size} is not divisible by "
                 f"`train.micro_batches` {self.train.micro_batches}"
+            )
+        assigner = getattr(self.model, "assigner", None)
+        if self.train.micro_batches > 1 and assigner and assigner.kind in READS_PREDICTIONS:
+            raise ValueError(
+                f"`model.assigner.kind: {assigner.kind}` reads predictions, so positives cannot be "
+                "counted before the network runs; set `train.micro_batches: 1`"
             )
         if self.schedule.unit == "epochs" and self.train.epochs is None:
             raise ValueError(

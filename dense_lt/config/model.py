@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from dense_lt.config.assigners import AssignerConfig, AtssConfig
+from dense_lt.config.assigners import READS_PREDICTIONS, AssignerConfig, AtssConfig
 from dense_lt.config.box_losses import BoxLossConfig, GIoULossConfig, QualityLossConfig
+from dense_lt.config.heads import DenseHeadConfig
 from dense_lt.config.losses import ClassificationLossConfig, FocalLossConfig
+from dense_lt.config.pyramids import PathAggregationConfig
 from dense_lt.config.section import Section
 
 
@@ -17,7 +19,8 @@ class BackboneConfig(Section):
     """A timm model that gives feature maps."""
 
     name: str = "resnet50"
-    """Any timm model with `features_only`; `dense-lt backbones` lists them."""
+    """Any timm model with `features_only`; `dense-lt backbones` lists them. Or YOLOX's own, from
+    scratch: csp_darknet_s, _m, _l, _x (`options`: depth, width)."""
 
     pretrained: bool = False
     """Load timm's pretrained weights (from its cache, or the network where there is one)."""
@@ -44,6 +47,13 @@ class BackboneConfig(Section):
     def _one_source_of_weights(self) -> Self:
         if self.pretrained and self.weights is not None:
             raise ValueError("`pretrained: true` and `weights` exclude each other; set one of them")
+        if self.name.startswith("csp_darknet") and (
+            self.pretrained or self.weights is not None or self.norm != "train"
+        ):
+            raise ValueError(
+                f"{self.name} has no pretrained weights and trains its norms; set `pretrained: "
+                "false`, `weights: null` and `norm: train`"
+            )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("`std` must be above 0 in every channel")
         return self
@@ -52,6 +62,7 @@ class BackboneConfig(Section):
 class PyramidConfig(Section):
     """Feature pyramid (Lin et al. 2017); level l has stride 2^l."""
 
+    kind: Literal["fpn"] = "fpn"
     levels: tuple[int, int] = (3, 7)
     """First and last level that the head sees."""
 
@@ -101,43 +112,6 @@ class AnchorsConfig(Section):
         return len(self.ratios) * (len(self.scales) if self.sizes is None else 1)
 
 
-class DenseHeadConfig(Section):
-    """Two towers of 3x3 convolutions with GroupNorm, shared over the levels."""
-
-    channels: PositiveInt = 256
-    """Channels of both towers."""
-
-    num_convs: int = Field(default=4, ge=0)
-    """Convolutions in each tower."""
-
-    norm_groups: PositiveInt = 32
-    """Groups of GroupNorm; must divide `channels`."""
-
-    prior_probability: float = Field(default=0.01, gt=0, lt=1)
-    """Score of every class before training (the classifier's bias)."""
-
-    quality: bool = True
-    """Predict how good each box is (`quality_loss.target`, on the box tower) and multiply it into
-    the score."""
-
-    level_scales: bool = False
-    """One learnable factor per level on the box codes, as in FCOS and ATSS."""
-
-    fused_loss: Literal["auto"] | bool = "auto"
-    """Make logits and loss together, chunk by chunk, so that the logits never exist.
-
-    `auto`: where it saves memory and the loss allows it.
-    """
-
-    @model_validator(mode="after")
-    def _groups_divide(self) -> Self:
-        if self.channels % self.norm_groups:
-            raise ValueError(
-                f"`norm_groups` {self.norm_groups} must divide `channels` {self.channels}"
-            )
-        return self
-
-
 class InferenceConfig(Section):
     """From raw outputs to detections."""
 
@@ -153,6 +127,14 @@ class InferenceConfig(Section):
     max_detections: PositiveInt = 300
     """Detections kept per image, over all classes."""
 
+    score_voting: PositiveFloat | None = None
+    """Move every box to the mean of those of its class that overlap it, weighted by score and by
+    exp(-(1 - IoU)^2 / this number), as in PAA (0.025); null leaves the boxes."""
+
+
+def _pyramid_kind(given: Any) -> str:
+    return given.get("kind", "fpn") if isinstance(given, dict) else given.kind
+
 
 class OneStageConfig(Section):
     """Backbone, pyramid, one dense head (the EFL "improved baseline" by default)."""
@@ -162,7 +144,11 @@ class OneStageConfig(Section):
     """Normally null: read from the annotations. A number that differs from them is an error."""
 
     backbone: BackboneConfig = BackboneConfig()
-    pyramid: PyramidConfig = PyramidConfig()
+    pyramid: Annotated[
+        Annotated[PyramidConfig, Tag("fpn")]
+        | Annotated[PathAggregationConfig, Tag("path_aggregation")],
+        Discriminator(_pyramid_kind),
+    ] = PyramidConfig()
     priors: AnchorsConfig = AnchorsConfig()
     assigner: AssignerConfig = AtssConfig()
     box_coder: Literal["delta", "distance"] = "delta"
@@ -197,6 +183,24 @@ class OneStageConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _logits_exist(self) -> Self:
+        if self.assigner.kind in READS_PREDICTIONS and self.head.fused_loss is True:
+            raise ValueError(
+                f"`assigner.kind: {self.assigner.kind}` reads the logits, which `head.fused_loss: "
+                "true` never makes; set it to auto or false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        if self.pyramid.kind == "path_aggregation" and self.head.shared:
+            raise ValueError(
+                "`pyramid.kind: path_aggregation` has other channels on every level, which a "
+                "shared head cannot read; set `head.shared: false`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _deviations_fit(self) -> Self:
         if self.box_deviations is not None and self.box_coder != "delta":
             raise ValueError(
@@ -219,21 +223,21 @@ class OneStageConfig(Section):
                         "`assigner.kind: center` learns the distances from a point to the sides "
                         f"of its object, got `box_coder: {self.box_coder}`; set it to distance"
                     )
-            case "max_iou":
+            case "max_iou" | "paa" as kind:
                 if self.box_coder != "delta":
                     raise ValueError(
-                        "`assigner.kind: max_iou` gives objects to priors whose centre lies "
+                        f"`assigner.kind: {kind}` gives objects to priors whose centre lies "
                         "outside of them, which `box_coder: distance` cannot describe; set it to "
                         "delta"
                     )
                 if self.head.quality and self.quality_loss.target == "centerness":
                     raise ValueError(
-                        "`assigner.kind: max_iou` gives objects to priors whose centre lies "
+                        f"`assigner.kind: {kind}` gives objects to priors whose centre lies "
                         "outside of them, which have no centerness; set `quality_loss.target: iou`"
                     )
                 if self.box_loss.weighting == "centerness":
                     raise ValueError(
-                        "`assigner.kind: max_iou` gives objects to priors whose centre lies "
+                        f"`assigner.kind: {kind}` gives objects to priors whose centre lies "
                         "outside of them, which have no centerness; set `box_loss.weighting` to "
                         "none or iou"
                     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import assert_never
 
 from dense_lt.balance.counts import ClassCounts
-from dense_lt.config.assigners import AssignerConfig, AtssConfig, CenterConfig, MaxIoUConfig
 from dense_lt.config.box_losses import BoxLossConfig, GIoULossConfig, SmoothL1LossConfig
 from dense_lt.config.detectors import ModelConfig
-from dense_lt.config.model import AnchorsConfig, BackboneConfig, OneStageConfig
+from dense_lt.config.model import AnchorsConfig, BackboneConfig, OneStageConfig, PyramidConfig
+from dense_lt.config.pyramids import PathAggregationConfig
 from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.losses.build import build_classification_loss
 from dense_lt.losses.regression import (
@@ -17,16 +17,15 @@ from dense_lt.losses.regression import (
     SmoothL1BoxLoss,
     SumOfBoxLosses,
 )
-from dense_lt.models.assigners.atss import AtssAssigner
-from dense_lt.models.assigners.base import Assigner
-from dense_lt.models.assigners.center import CenterAssigner
-from dense_lt.models.assigners.max_iou import MaxIoUAssigner
+from dense_lt.models.assigners.build import build_assigner
 from dense_lt.models.backbone import Backbone
+from dense_lt.models.csp_darknet import SIZES, CspDarknet
 from dense_lt.models.dense_inference import DenseInference, SelectionLimits
 from dense_lt.models.dense_loss import DenseLoss
 from dense_lt.models.detector import Detector
-from dense_lt.models.heads.dense import DenseHead, TowerShape
+from dense_lt.models.heads.build import build_head
 from dense_lt.models.one_stage import OneStageDetector
+from dense_lt.models.pafpn import PathAggregation
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.build import build_two_stage
@@ -54,14 +53,10 @@ def build_detector(
         )
     backbone = _backbone(config.backbone, levels=config.pyramid.backbone_levels)
     normalizer = _normalizer(config.backbone, backbone)
-    pyramid = Pyramid(
-        backbone,
-        levels=config.pyramid.levels,
-        channels=config.pyramid.channels,
-        above=config.pyramid.above,
-    )
     if isinstance(config, TwoStageConfig):
+        pyramid = _feature_pyramid(config.pyramid, backbone)
         return build_two_stage(config, num_classes, counts, normalizer=normalizer, pyramid=pyramid)
+    pyramid = _pyramid(config, backbone)
     priors = _priors(config.priors, strides=pyramid.strides)
     coder = _coder(config)
     classification = build_classification_loss(config.loss, num_classes, counts)
@@ -70,18 +65,11 @@ def build_detector(
             f"model.head.fused_loss: true, but the loss {config.loss.kind} must see the logits "
             "first; set it to auto or false"
         )
-    head = DenseHead(
-        in_channels=config.pyramid.channels,
-        num_logits=classification.num_logits,
+    head = build_head(
+        config.head,
+        in_channels=pyramid.channels,
         priors_per_location=priors.priors_per_location,
-        tower=TowerShape(
-            channels=config.head.channels,
-            num_convs=config.head.num_convs,
-            norm_groups=config.head.norm_groups,
-        ),
-        logit_bias=classification.initial_bias(config.head.prior_probability),
-        quality=config.head.quality,
-        num_level_scales=len(pyramid.strides) if config.head.level_scales else 0,
+        classification=classification,
     )
     return OneStageDetector(
         normalizer=normalizer,
@@ -89,7 +77,7 @@ def build_detector(
         priors=priors,
         head=head,
         loss=DenseLoss(
-            assigner=_assigner(config.assigner),
+            assigner=build_assigner(config.assigner),
             coder=coder,
             classification=classification,
             box=_box_loss(config.box_loss, coder),
@@ -105,7 +93,14 @@ def build_detector(
     )
 
 
-def _backbone(config: BackboneConfig, *, levels: tuple[int, int]) -> Backbone:
+def _backbone(config: BackboneConfig, *, levels: tuple[int, int]) -> Backbone | CspDarknet:
+    if config.name in SIZES:
+        return CspDarknet(
+            config.name,
+            levels=levels,
+            frozen_stages=config.frozen_stages,
+            options=config.options,
+        )
     return Backbone(
         config.name,
         levels=levels,
@@ -117,7 +112,21 @@ def _backbone(config: BackboneConfig, *, levels: tuple[int, int]) -> Backbone:
     )
 
 
-def _normalizer(config: BackboneConfig, backbone: Backbone) -> PixelNormalizer:
+def _pyramid(config: OneStageConfig, backbone: Backbone | CspDarknet) -> Pyramid | PathAggregation:
+    match config.pyramid:
+        case PathAggregationConfig(depth=depth):
+            return PathAggregation(backbone, depth=depth)
+        case PyramidConfig():
+            return _feature_pyramid(config.pyramid, backbone)
+        case _:
+            assert_never(config.pyramid)
+
+
+def _feature_pyramid(config: PyramidConfig, backbone: Backbone | CspDarknet) -> Pyramid:
+    return Pyramid(backbone, levels=config.levels, channels=config.channels, above=config.above)
+
+
+def _normalizer(config: BackboneConfig, backbone: Backbone | CspDarknet) -> PixelNormalizer:
     mean, std = backbone.pixel_statistics()
     return PixelNormalizer(config.mean or tuple(mean), config.std or tuple(std))
 
@@ -142,31 +151,15 @@ def _coder(config: OneStageConfig) -> BoxCoder:
             assert_never(config.box_coder)
 
 
-def _assigner(config: AssignerConfig) -> Assigner:
-    match config:
-        case AtssConfig():
-            return AtssAssigner(top_k=config.top_k)
-        case MaxIoUConfig():
-            return MaxIoUAssigner(
-                positive_iou=config.positive_iou,
-                background_iou=config.background_iou,
-                low_quality=config.low_quality,
-            )
-        case CenterConfig():
-            return CenterAssigner(radius=config.radius, size_limits=config.size_limits)
-        case _:
-            assert_never(config)
-
-
 def _box_loss(config: BoxLossConfig, coder: BoxCoder) -> BoxLoss:
-    mean = {"weighting": config.weighting, "divide_by": config.divide_by}
+    weighting, divide_by = config.weighting, config.divide_by
     match config:
         case GIoULossConfig(weight=weight, l1_weight=l1_weight):
-            loss = GIoUBoxLoss(weight=weight, **mean)
+            loss = GIoUBoxLoss(weight, weighting, divide_by)
             if not l1_weight:
                 return loss
             return SumOfBoxLosses((loss, SmoothL1BoxLoss(coder, beta=0.0, weight=l1_weight)))
         case SmoothL1LossConfig(weight=weight, beta=beta):
-            return SmoothL1BoxLoss(coder, beta=beta, weight=weight, **mean)
+            return SmoothL1BoxLoss(coder, beta, weight, weighting, divide_by)
         case _:
             assert_never(config)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dense_lt.losses.classification import ClassificationLoss
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import clip_boxes_to_image
-from dense_lt.ops.selection import class_wise_nms, top_entries
+from dense_lt.ops.selection import class_wise_nms, top_entries, vote
 from dense_lt.structures import DensePredictions, Detections, Priors, Size
 
 
@@ -22,6 +22,7 @@ class SelectionLimits(NamedTuple):
     pre_nms_top_k: int = 6000
     nms_iou: float = 0.5
     max_detections: int = 300
+    score_voting: float | None = None
 
 
 class DenseInference:
@@ -65,7 +66,10 @@ class DenseInference:
             iou_threshold=self.limits.nms_iou,
             max_kept=self.limits.max_detections,
         )
-        return Detections(boxes[kept], scores[kept], labels[kept])
+        placed = boxes[kept]
+        if self.limits.score_voting is not None:
+            placed = vote(boxes, scores, labels, kept=kept, variance=self.limits.score_voting)
+        return Detections(placed, scores[kept], labels[kept])
 
     def _candidates(
         self, predictions: DensePredictions, prior_boxes: Tensor, index: int, level: int

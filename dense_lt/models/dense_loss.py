@@ -12,6 +12,7 @@ from torch.nn import functional
 from dense_lt.losses.classification import ClassificationLoss
 from dense_lt.losses.regression import BoxLoss, PlacedBoxes
 from dense_lt.models.assigners.base import Assigner
+from dense_lt.models.assigners.forecast import Claims, Forecast, PredictionAssigner
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import centerness, centers, paired_iou
 from dense_lt.ops.matching import labels_of_matches
@@ -27,6 +28,7 @@ class Assignment(NamedTuple):
     rows: Tensor  # (P,) int64: its prior
     boxes: Tensor  # (P, 4) float32: its ground truth
     weights: Tensor  # (P,) float32: 1, and 0 for a prior that is not positive
+    quality: Tensor | None = None  # (P,) float32: target of quality losses; None: the IoU
 
 
 class DenseLoss(nn.Module):
@@ -38,7 +40,7 @@ class DenseLoss(nn.Module):
     def __init__(
         self,
         *,
-        assigner: Assigner,
+        assigner: Assigner | PredictionAssigner,
         coder: BoxCoder,
         classification: ClassificationLoss,
         box: BoxLoss,
@@ -54,6 +56,11 @@ class DenseLoss(nn.Module):
         self.quality_weight = quality_weight
         self.quality_target = quality_target
 
+    @property
+    def needs_predictions(self) -> bool:
+        """Whether who learns what depends on predictions, the logits among them."""
+        return isinstance(self.assigner, PredictionAssigner)
+
     def forward(
         self,
         predictions: DensePredictions,
@@ -61,20 +68,20 @@ class DenseLoss(nn.Module):
         targets: Sequence[Target],
         *,
         normalizer: Tensor | None = None,
-        classifier: nn.Conv2d | None = None,
+        classifiers: Sequence[nn.Conv2d] = (),
     ) -> Losses:
         """Losses "classification", "box" and, with a quality branch, "quality".
 
         Args:
-            predictions: of the head; with `classifier_inputs` the `classifier` is applied here.
+            predictions: of the head; with `classifier_inputs` the `classifiers` are applied here.
             priors: R of them.
             targets: one per image.
             normalizer: () positives per process in the optimizer step; None counts
                 those of this call. Given when a batch comes in micro-batches.
-            classifier: the head's last convolution, for the fused loss.
+            classifiers: the head's last convolution, or that of every level, for the fused loss.
         """
         with torch.autocast(predictions.codes[0].device.type, enabled=False):
-            assignment = self.assign(priors, targets)
+            assignment = self.assign(priors, targets, predictions)
             if normalizer is None:
                 normalizer = normalizer_over_processes(assignment.weights.sum())
             placed = self._decode_positives(predictions, priors, assignment)
@@ -86,14 +93,20 @@ class DenseLoss(nn.Module):
         # outside of the block above: a fused convolution takes the precision of autocast
         checked = self._checked(targets) if self.classification.federated else None
         cost = self._classify(
-            predictions, priors, assignment, iou, normalizer, classifier, checked=checked
+            predictions, priors, assignment, iou, normalizer, classifiers, checked=checked
         )
         return {"classification": cost, **losses}
 
     @torch.no_grad()
-    def assign(self, priors: Priors, targets: Sequence[Target]) -> Assignment:
-        """What every prior of every image learns."""
-        matches = torch.stack([self.assigner(priors, target["boxes"]) for target in targets])
+    def assign(
+        self,
+        priors: Priors,
+        targets: Sequence[Target],
+        predictions: DensePredictions | None = None,
+    ) -> Assignment:
+        """What every prior of every image learns; `predictions` if the assigner needs them."""
+        claims = [self._claims(priors, t, predictions, i) for i, t in enumerate(targets)]
+        matches = torch.stack([own.matches for own in claims])
         labels = torch.stack(
             [labels_of_matches(own, t["labels"]) for own, t in zip(matches, targets, strict=True)]
         )
@@ -104,7 +117,31 @@ class DenseLoss(nn.Module):
         truth = torch.cat([*(target["boxes"] for target in targets), priors.boxes[:1]])
         index = torch.where(positive, starts[images] + matches[images, rows], len(truth) - 1)
         boxes = torch.where(positive[:, None], truth[index], priors.boxes[rows])
-        return Assignment(labels, images, rows, boxes, positive.float())
+        stated = [own.quality for own in claims if own.quality is not None]
+        quality = torch.stack(stated)[images, rows] if stated else None
+        return Assignment(labels, images, rows, boxes, positive.float(), quality)
+
+    def _claims(
+        self, priors: Priors, target: Target, predictions: DensePredictions | None, image: int
+    ) -> Claims:
+        """Which of the objects of one image each prior learns."""
+        if not isinstance(self.assigner, PredictionAssigner):
+            return Claims(self.assigner(priors, target["boxes"]))
+        if predictions is None:
+            raise ValueError(
+                f"{type(self.assigner).__name__} needs predictions to assign; positives cannot be "
+                "counted before the network has run. Set train.micro_batches: 1"
+            )
+        forecast = self._forecast(predictions, priors, image)
+        return self.assigner(priors, target["boxes"], target["labels"], forecast)
+
+    def _forecast(self, predictions: DensePredictions, priors: Priors, image: int) -> Forecast:
+        codes = torch.cat([level[image] for level in predictions.codes])
+        scores = [self.classification.scores(level[image]) for level in predictions.logits]
+        quality = torch.ones_like(priors.boxes[:, 0])
+        if predictions.quality is not None:
+            quality = torch.cat([level[image].float() for level in predictions.quality]).sigmoid()
+        return Forecast(self.coder.decode(codes, priors.boxes), torch.cat(scores), quality)
 
     def _decode_positives(
         self, predictions: DensePredictions, priors: Priors, assignment: Assignment
@@ -123,25 +160,19 @@ class DenseLoss(nn.Module):
         assignment: Assignment,
         iou: Tensor,
         normalizer: Tensor,
-        classifier: nn.Conv2d | None,
+        classifiers: Sequence[nn.Conv2d],
         *,
         checked: Tensor | None,
     ) -> Tensor:
         quality = None
         if self.classification.needs_quality:
-            quality_rows = torch.zeros_like(assignment.labels, dtype=torch.float32)
-            quality_rows[assignment.images, assignment.rows] = iou
+            wanted = iou if assignment.quality is None else assignment.quality * assignment.weights
+            quality_rows = torch.zeros_like(assignment.labels, dtype=iou.dtype)
+            quality_rows[assignment.images, assignment.rows] = wanted.to(iou.dtype)
             quality = [level.flatten() for level in priors.split(quality_rows, dim=1)]
         labels = [level.flatten() for level in priors.split(assignment.labels, dim=1)]
-        if classifier is not None:
-            return self.classification.fused(
-                predictions.classifier_inputs,
-                classifier,
-                labels,
-                normalizer,
-                quality=quality,
-                checked=checked,
-            )
+        if classifiers:
+            return self._fused(predictions, classifiers, labels, normalizer, quality, checked)
         logits = [level.flatten(0, 1) for level in predictions.logits]  # (B x R_l, K), views
         return self.classification(logits, labels, normalizer, quality=quality, checked=checked)
 
@@ -150,6 +181,31 @@ class DenseLoss(nn.Module):
         device = targets[0]["boxes"].device
         everything = torch.ones(self.classification.num_classes, dtype=torch.bool, device=device)
         return torch.stack([target.get("checked", everything) for target in targets])
+
+    def _fused(
+        self,
+        predictions: DensePredictions,
+        classifiers: Sequence[nn.Conv2d],
+        labels: list[Tensor],
+        normalizer: Tensor,
+        quality: list[Tensor] | None,
+        checked: Tensor | None,
+    ) -> Tensor:
+        """The classification loss by one classifier for all levels, or one for each."""
+        joint = len(classifiers) == 1
+        cuts = [slice(None)] if joint else [slice(i, i + 1) for i in range(len(classifiers))]
+        costs = [
+            self.classification.fused(
+                predictions.classifier_inputs[cut],
+                classifier,
+                labels[cut],
+                normalizer,
+                quality=None if quality is None else quality[cut],
+                checked=checked,
+            )
+            for cut, classifier in zip(cuts, classifiers, strict=True)
+        ]
+        return costs[0] if joint else torch.stack(costs).sum()
 
     def _rate(self, logits: Tensor, priors: Priors, assignment: Assignment, iou: Tensor) -> Tensor:
         """Cost of the quality `logits` (P,) of the positives, summed and weighted."""

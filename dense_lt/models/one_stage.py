@@ -10,7 +10,8 @@ from torch import Tensor
 from dense_lt.models.dense_inference import DenseInference
 from dense_lt.models.dense_loss import DenseLoss
 from dense_lt.models.detector import Detector
-from dense_lt.models.heads.dense import DenseHead
+from dense_lt.models.heads.dense import DenseHead, PerLevelHead
+from dense_lt.models.pafpn import PathAggregation
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.structures import Detections, ImageBatch, Losses, Target
@@ -26,9 +27,9 @@ class OneStageDetector(Detector):
         self,
         *,
         normalizer: PixelNormalizer,
-        pyramid: Pyramid,
+        pyramid: Pyramid | PathAggregation,
         priors: PriorGenerator,
-        head: DenseHead,
+        head: DenseHead | PerLevelHead,
         loss: DenseLoss,
         inference: DenseInference,
         fused_loss: Literal["auto"] | bool = "auto",
@@ -42,8 +43,8 @@ class OneStageDetector(Detector):
         self.loss = loss
         self.inference = inference
         if fused_loss == "auto":
-            many = head.classifier.out_channels >= FUSED_FROM_LOGITS
-            fused_loss = many and loss.classification.can_fuse
+            many = head.classifiers[0].out_channels >= FUSED_FROM_LOGITS
+            fused_loss = many and loss.classification.can_fuse and not loss.needs_predictions
         self.fused_loss = fused_loss
 
     def forward(  # type: ignore[override]
@@ -65,11 +66,15 @@ class OneStageDetector(Detector):
             priors,
             targets,
             normalizer=normalizer,
-            classifier=self.head.classifier if fused else None,
+            classifiers=self.head.classifiers if fused else (),
         )
 
     def count_positives(self, images: ImageBatch, targets: Sequence[Target]) -> Tensor:
-        """See `Detector`."""
+        """See `Detector`.
+
+        Raises:
+            ValueError: the assigner needs predictions.
+        """
         height, width = images.pixels.shape[-2:]
         priors = self.priors.for_image_size((height, width), images.pixels.device)
         return self.loss.assign(priors, targets).weights.sum()
@@ -88,6 +93,6 @@ class OneStageDetector(Detector):
             "priors per location": self.priors.priors_per_location,
             "classes": self.loss.classification.num_classes,
             "logits per prior": self.head.num_logits,
-            "quality branch": self.head.quality_predictor is not None,
+            "quality branch": self.head.predicts_quality,
             "fused loss": bool(self.fused_loss),
         }

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchvision.ops import FeaturePyramidNetwork
 
 from dense_lt.models.backbone import Backbone
+from dense_lt.models.csp_darknet import CspDarknet
 from dense_lt.structures import ImageBatch
 
 
@@ -26,7 +27,7 @@ class Pyramid(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | CspDarknet,
         *,
         levels: tuple[int, int],
         channels: int,
@@ -46,6 +47,7 @@ class Pyramid(nn.Module):
             _strided_convolution(channels) if above == "convolution" else nn.MaxPool2d(1, 2)
             for _ in range(num_levels - self.num_maps)
         )
+        self.channels = (channels,) * num_levels
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
 
     def forward(self, pixels: Tensor) -> list[Tensor]:

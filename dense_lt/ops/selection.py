@@ -6,10 +6,16 @@ import math
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 FIRST_PREFIX = 1000
 """Candidates that are tried first; enough in nearly every image for a cap of 300."""
+
+PAIRS_AT_ONCE = 2**22
+"""Pairs of boxes that vote together."""
+
+LEAST_OVERLAP = 0.01
+"""IoU above which a box has a vote."""
 
 
 def top_entries(scores: Tensor, count: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,6 +67,23 @@ def class_wise_nms(
         if len(kept) >= max_kept or prefix == len(order):
             return order[kept[:max_kept]]
         prefix = min(4 * prefix, len(order))
+
+
+def vote(boxes: Tensor, scores: Tensor, labels: Tensor, *, kept: Tensor, variance: float) -> Tensor:
+    """The boxes of `kept` (n,), moved to where those of their class that overlap them are: (n, 4).
+
+    A box of IoU u > 0.01 with a kept one weighs its score times exp(-(1 - u)^2 / `variance`).
+
+    Source: Kim and Lee 2020 (PAA), section 3.3.
+    """
+    moved = []
+    for some in kept.split(max(1, PAIRS_AT_ONCE // max(len(boxes), 1))):
+        iou = box_iou(boxes[some], boxes)  # (m, N)
+        weights = scores * torch.exp(-((1 - iou) ** 2) / variance)
+        weights *= (labels[some, None] == labels) & (iou > LEAST_OVERLAP)
+        weights[torch.arange(len(some)), some] += torch.finfo(weights.dtype).tiny  # score 0
+        moved.append(weights @ boxes / weights.sum(1, keepdim=True))
+    return torch.cat(moved) if moved else boxes[kept]
 
 
 def _separate(boxes: Tensor, labels: Tensor) -> Tensor:

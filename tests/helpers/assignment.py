@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dense_lt.models.assigners.forecast import Forecast
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.structures import Priors
 
@@ -29,3 +30,16 @@ def random_boxes(seed: int, count: int, size: tuple[int, int]) -> Tensor:
     sides = 4 + torch.rand(count, 2, generator=generator) * min(size) * 0.7
     boxes = torch.cat([centers - sides / 2, centers + sides / 2], dim=1)
     return boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+
+
+def random_forecast(seed: int, priors: Priors, num_classes: int) -> Forecast:
+    """Scores and boxes around the priors, as a network might predict."""
+    generator = torch.Generator().manual_seed(seed + 1)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    boxes = priors.boxes
+    sizes = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    moved = boxes + (uniform(*boxes.shape) - 0.5) * 0.6 * sizes
+    return Forecast(moved, uniform(len(boxes), num_classes) ** 3, uniform(len(boxes)))

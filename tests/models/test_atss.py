@@ -46,6 +46,42 @@ def test_assignment_equals_the_algorithm_object_by_object(seed, count, top_k, an
     assert AtssAssigner(top_k)(priors, boxes).tolist() == brute_force(priors, boxes, top_k)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_legacy_coordinates_equal_the_arithmetic_of_inclusive_pixels(seed):
+    """Boxes end with their last pixel, widths are x2 - x1 + 1, as in the authors' code of EFL."""
+    size, last = (96, 128), torch.tensor([0.0, 0.0, 1.0, 1.0])
+    priors, boxes = priors_of(size, scales=(4.0, 6.0)), random_boxes(seed, 12, size).round()
+    anchors, objects = priors.boxes - last, boxes - last
+
+    def area(some):
+        return (some[..., 2:] - some[..., :2] + 1).clamp(min=0).prod(-1)
+
+    corners = [torch.maximum(anchors[:, None, :2], objects[:, :2])]
+    corners.append(torch.minimum(anchors[:, None, 2:], objects[:, 2:]))
+    shared = area(torch.cat(corners, dim=-1))
+    iou = shared / (area(anchors)[:, None] + area(objects) - shared)
+    points = (anchors[:, :2] + anchors[:, 2:]) / 2
+    distance = torch.cdist(points, (objects[:, :2] + objects[:, 2:]) / 2)
+    levels = [level.topk(18, dim=0, largest=False).indices for level in priors.split(distance)]
+    starts = (0, priors.counts[0], sum(priors.counts[:2]))
+    rows = torch.cat([level + start for level, start in zip(levels, starts, strict=True)])
+    values = iou.gather(0, rows)
+    sides = torch.cat([points[rows] - objects[:, :2], objects[:, 2:] - points[rows]], dim=-1)
+    claims = (values >= values.mean(0) + values.std(0)) & (sides.amin(-1) > 0.01)
+    best = torch.full_like(iou, -1).scatter(0, rows, torch.where(claims, values, -1.0))
+    highest, expected = best.max(dim=1)
+    expected[highest < 0] = BACKGROUND
+    assert torch.equal(AtssAssigner(18, legacy=True)(priors, boxes), expected)
+
+
+def test_a_centre_on_the_outermost_half_pixel_is_outside_in_legacy_coordinates():
+    """The centre (20, 20) lies 0.4 pixels inside of a box that begins at 19.6."""
+    priors, box = priors_of((64, 64)), torch.tensor([[19.6, 4.0, 36.0, 36.0]])
+    first = 2 * 8 + 2  # x = y = 20 at stride 8
+    assert AtssAssigner(64)(priors, box)[first] == 0
+    assert AtssAssigner(64, legacy=True)(priors, box)[first] == BACKGROUND
+
+
 @pytest.mark.parametrize("size", [(64, 64), (8, 8), (1333, 128)])
 def test_small_and_oblong_inputs_have_fewer_priors_than_candidates(size):
     priors, boxes = priors_of(size), random_boxes(0, 3, size)

@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from dense_lt.ops.selection import class_wise_nms, top_entries
+from dense_lt.ops import selection
+from dense_lt.ops.selection import class_wise_nms, top_entries, vote
 
 
 def greedy_nms(boxes, scores, labels, threshold):
@@ -66,3 +69,31 @@ def test_top_entries_are_the_best_above_the_threshold():
 def test_more_asked_for_than_there_are_gives_all():
     values, _, _ = top_entries(torch.rand(2, 3), count=100, threshold=0.0)
     assert len(values) == 6
+
+
+def test_boxes_move_to_where_their_class_votes_by_hand():
+    """IoU 1/2 with a score of 1/2: weight e^(-1/4 / 1/4) / 2 = 0.1839 beside 1 for the box itself.
+
+    The third box is of another class, the fourth does not overlap.
+    """
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 5], [0.0, 0, 10, 5], [20.0, 0, 30, 10]])
+    scores, labels = torch.tensor([1.0, 0.5, 0.9, 0.9]), torch.tensor([0, 0, 1, 0])
+    moved = vote(boxes, scores, labels, kept=torch.tensor([0, 3]), variance=0.25)
+    weight = math.exp(-1) / 2
+    expected = [0, 0, 10, (10 + 5 * weight) / (1 + weight)]
+    assert moved[0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert moved[1].tolist() == [20, 0, 30, 10]
+
+
+def test_votes_in_pieces_are_the_same_and_a_score_of_zero_keeps_its_box(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(60, 2, generator=generator) * 30
+    boxes = torch.cat([corner, corner + 5 + torch.rand(60, 2, generator=generator) * 20], dim=1)
+    scores, labels = torch.rand(60, generator=generator), torch.arange(60) % 3
+    kept = scores.argsort(descending=True)[:25]
+    whole = vote(boxes, scores, labels, kept=kept, variance=0.025)
+    monkeypatch.setattr(selection, "PAIRS_AT_ONCE", 100)
+    torch.testing.assert_close(vote(boxes, scores, labels, kept=kept, variance=0.025), whole)
+    alone = vote(boxes, torch.zeros(60), torch.arange(60), kept=kept, variance=0.025)
+    torch.testing.assert_close(alone, boxes[kept])
+    assert len(vote(boxes[:0], scores[:0], labels[:0], kept=kept[:0], variance=0.025)) == 0

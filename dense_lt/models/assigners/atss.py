@@ -15,6 +15,9 @@ OBJECTS_AT_ONCE = 256
 INSIDE_MARGIN = 0.01
 """How far, in pixels, a prior's centre must lie inside a box."""
 
+HALF_PIXEL = 0.5
+"""What inclusive coordinates take from a box on every side of the pixels' centres."""
+
 
 class AtssAssigner:
     """Candidates are the nearest priors of each level; positives have IoU >= mean + std of them.
@@ -24,11 +27,16 @@ class AtssAssigner:
 
     Source: Zhang et al. 2020, algorithm 1. Distances are between centres, the standard deviation
     is the unbiased one, and a level with fewer than `top_k` priors gives all it has.
+
+    Legacy coordinates name the first and the last pixel of a box, and measure x2 - x1 + 1. IoU,
+    distances and codes are the same as those of the box from edge to edge; but a centre lies inside
+    if it does so within the centres of the outer pixels: half a pixel less on every side.
     """
 
-    def __init__(self, top_k: int = 9) -> None:
-        """`top_k`: candidates per object, level and prior of a location."""
+    def __init__(self, top_k: int = 9, *, legacy: bool = False) -> None:
+        """`top_k`: candidates per object, level and prior of a location; `legacy`: see above."""
         self.top_k = top_k
+        self.margin = INSIDE_MARGIN + (HALF_PIXEL if legacy else 0.0)
 
     @torch.no_grad()
     def __call__(self, priors: Priors, boxes: Tensor) -> Tensor:
@@ -68,7 +76,7 @@ class AtssAssigner:
         inside = torch.cat([points[rows] - boxes[:, :2], boxes[:, 2:] - points[rows]], dim=-1).amin(
             -1
         )
-        positive = (iou >= iou.mean(dim=0) + deviation) & (inside > INSIDE_MARGIN)
+        positive = (iou >= iou.mean(dim=0) + deviation) & (inside > self.margin)
         iou = torch.where(positive, iou, -1.0)
         columns = torch.arange(len(boxes), device=boxes.device).expand_as(rows)
         return rows.flatten(), columns.flatten(), iou.flatten()

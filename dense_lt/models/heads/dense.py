@@ -1,23 +1,21 @@
-"""Dense head: the same two towers of convolutions on every level."""
+"""Dense head: two towers of convolutions on every level, the same on all of them or not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from dense_lt.models.heads.towers import (
+    DeformableConvolution,
+    TowerShape,
+    make_stem,
+    make_tower,
+)
 from dense_lt.ops.layout import rows_of_map
 from dense_lt.structures import DensePredictions
-
-
-class TowerShape(NamedTuple):
-    """Size of the two towers; the fields are those of `DenseHeadConfig`."""
-
-    channels: int = 256
-    num_convs: int = 4
-    norm_groups: int = 32
 
 
 class DenseHead(nn.Module):
@@ -35,7 +33,7 @@ class DenseHead(nn.Module):
         priors_per_location: int,
         tower: TowerShape,
         logit_bias: Tensor,
-        quality: bool = True,
+        quality_bias: float | None = 0.0,
         num_level_scales: int = 0,
     ) -> None:
         """Build and initialise.
@@ -44,30 +42,50 @@ class DenseHead(nn.Module):
             in_channels: of every pyramid level.
             num_logits: K, asked from the classification loss.
             priors_per_location: A.
-            tower: shape of both towers.
+            tower: shape of both towers and kernel of the last convolutions.
             logit_bias: (K,) the classifier's bias before training, the same for every prior.
-            quality: predict the quality of each box.
+            quality_bias: logit of the boxes' quality before training; None predicts none.
             num_level_scales: 0, or the number of levels, each with a learnt factor on its codes.
         """
         super().__init__()
         self.num_logits = num_logits
-        self.class_tower = _tower(in_channels, tower)
-        self.box_tower = _tower(in_channels, tower)
-        width = tower.channels if tower.num_convs else in_channels
-        self.classifier = nn.Conv2d(width, priors_per_location * num_logits, 3, padding=1)
-        self.box_regressor = nn.Conv2d(width, priors_per_location * 4, 3, padding=1)
-        self.quality_predictor = (
-            nn.Conv2d(width, priors_per_location, 3, padding=1) if quality else None
-        )
+        self.stem = make_stem(in_channels, tower)
+        below = tower.channels if tower.stem else in_channels
+        self.class_tower = make_tower(below, tower)
+        self.box_tower = make_tower(below, tower)
+        width = tower.channels if tower.num_convs else below
+        kernel = tower.output_kernel
+        last = partial(nn.Conv2d, width, kernel_size=kernel, padding=kernel // 2)
+        self.classifier = last(priors_per_location * num_logits)
+        self.box_regressor = last(priors_per_location * 4)
+        self.quality_predictor = None if quality_bias is None else last(priors_per_location)
         self.level_scales = nn.Parameter(torch.ones(num_level_scales)) if num_level_scales else None
+        self._initialise(logit_bias.repeat(priors_per_location), quality_bias or 0.0)
+
+    def _initialise(self, logit_bias: Tensor, quality_bias: float) -> None:
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d | DeformableConvolution):
                 nn.init.normal_(module.weight, std=0.01)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, DeformableConvolution):
+                nn.init.zeros_(module.offsets.weight)
         assert self.classifier.bias is not None
         with torch.no_grad():
-            self.classifier.bias.copy_(logit_bias.repeat(priors_per_location))
+            self.classifier.bias.copy_(logit_bias)
+            if self.quality_predictor is not None and self.quality_predictor.bias is not None:
+                self.quality_predictor.bias.fill_(quality_bias)
+
+    @property
+    def classifiers(self) -> tuple[nn.Conv2d, ...]:
+        """The convolutions that make the logits: one for all levels."""
+        return (self.classifier,)
+
+    @property
+    def predicts_quality(self) -> bool:
+        """Whether there is a quality branch."""
+        return self.quality_predictor is not None
 
     def forward(self, levels: Sequence[Tensor], *, with_logits: bool = True) -> DensePredictions:
         """Predict.
@@ -78,12 +96,13 @@ class DenseHead(nn.Module):
         """
         logits, codes, quality, inputs = [], [], [], []
         for index, level in enumerate(levels):
-            class_features = self.class_tower(level)
+            features = self.stem(level)
+            class_features = self.class_tower(features)
             if with_logits:
                 logits.append(rows_of_map(self.classifier(class_features), self.num_logits))
             else:
                 inputs.append(class_features)
-            box_features = self.box_tower(level)
+            box_features = self.box_tower(features)
             code = rows_of_map(self.box_regressor(box_features), 4)
             codes.append(code if self.level_scales is None else code * self.level_scales[index])
             if self.quality_predictor is not None:
@@ -93,13 +112,41 @@ class DenseHead(nn.Module):
         )
 
 
-def _tower(in_channels: int, shape: TowerShape) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for index in range(shape.num_convs):
-        below = shape.channels if index else in_channels
-        layers += [
-            nn.Conv2d(below, shape.channels, 3, padding=1, bias=False),
-            nn.GroupNorm(shape.norm_groups, shape.channels),
-            nn.ReLU(inplace=True),
+class PerLevelHead(nn.Module):
+    """A head of its own for every level, as in YOLOX.
+
+    Source: Ge et al. 2021 (YOLOX), the "decoupled head".
+    """
+
+    def __init__(self, heads: Sequence[DenseHead]) -> None:
+        """`heads`: one per level, finest first."""
+        super().__init__()
+        self.levels = nn.ModuleList(heads)
+        self.num_logits = heads[0].num_logits
+
+    @property
+    def classifiers(self) -> tuple[nn.Conv2d, ...]:
+        """The convolutions that make the logits: one per level."""
+        return tuple(head.classifier for head in self._heads())
+
+    @property
+    def predicts_quality(self) -> bool:
+        """Whether there is a quality branch."""
+        return self._heads()[0].predicts_quality
+
+    def forward(self, levels: Sequence[Tensor], *, with_logits: bool = True) -> DensePredictions:
+        """See `DenseHead.forward`; the maps may have different channels."""
+        parts = [
+            head([level], with_logits=with_logits)
+            for head, level in zip(self._heads(), levels, strict=True)
         ]
-    return nn.Sequential(*layers)
+        quality = [part.quality[0] for part in parts if part.quality is not None]
+        return DensePredictions(
+            tuple(logits for part in parts for logits in part.logits),
+            tuple(part.codes[0] for part in parts),
+            tuple(quality) or None,
+            classifier_inputs=tuple(x for part in parts for x in part.classifier_inputs),
+        )
+
+    def _heads(self) -> list[DenseHead]:
+        return [head for head in self.levels if isinstance(head, DenseHead)]
