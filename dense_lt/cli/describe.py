@@ -85,6 +85,7 @@ def _losses(model: ModelConfig) -> list[tuple[str, str]]:
         *lines,
         ("proposals", _section(model.proposals)),
         ("regions", _section(model.regions)),
+        *([("masks", _section(model.mask))] if model.mask else []),
     ]
 
 

@@ -11,10 +11,12 @@ from torch.optim import Optimizer
 from dense_lt.balance.counts import ClassCounts
 from dense_lt.balance.statistics import tie_to_classes
 from dense_lt.config.experiment import ExperimentConfig
+from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.data.build import DataSplits, build_datasets, steps_per_epoch
 from dense_lt.engine.build import build_optimizer, build_periods, build_schedule
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.schedules import Schedule
+from dense_lt.inference import to_device
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
 from dense_lt.utils.errors import ConfigError
@@ -44,7 +46,7 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     make_deterministic(device)
-    data = build_datasets(config.data, seed=config.seed)
+    data = build_datasets(config.data, seed=config.seed, masks=_learns_masks(config))
     assert data.train is not None, "both splits are built"
     _check_federated(config, data)
     _look_ahead(config, data)
@@ -66,10 +68,8 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     )
 
 
-def to_device(detector: Detector, config: ExperimentConfig, device: torch.device) -> Detector:
-    """`detector` on `device`, in the memory layout of training: evaluation gives equal numbers."""
-    layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    return detector.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+def _learns_masks(config: ExperimentConfig) -> bool:
+    return isinstance(config.model, TwoStageConfig) and config.model.mask is not None
 
 
 def _check_federated(config: ExperimentConfig, data: DataSplits) -> None:

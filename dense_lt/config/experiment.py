@@ -227,10 +227,10 @@ class ExperimentConfig(Section):
                 f"`model.inference.max_detections` keeps {self.model.inference.max_detections}; "
                 "raise the latter"
             )
-        if "segm" in self.evaluation.iou_types:
+        if "segm" in self.evaluation.iou_types and getattr(self.model, "mask", None) is None:
             raise ValueError(
-                "`evaluation.iou_types` contains segm but a one_stage model predicts no masks; "
-                "remove it"
+                f"`evaluation.iou_types` contains segm but this {self.model.kind} model predicts "
+                "no masks; remove it, or take a two_stage model with `model.mask`"
             )
         if self.train.batch_size % self.train.micro_batches:
             raise ValueError(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.masks import PackedMasks, mask_tools
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.shards import ShardWriter, read_columns
 from dense_lt.evaluation.streaming import (
@@ -26,6 +27,7 @@ from dense_lt.evaluation.streaming import (
 )
 from dense_lt.models.detector import Detector
 from dense_lt.models.one_stage import OneStageDetector
+from dense_lt.ops.mask_paste import paste_as_runs
 from dense_lt.structures import Batch, Detections, ImageInfo
 from dense_lt.utils import distributed
 
@@ -84,7 +86,7 @@ def predict(
     bar = tqdm(loader, desc="predict", unit="batch", disable=not distributed.is_main())
     with nullcontext() if image_cap else without_image_cap(detector):
         for batch in bar:
-            with _autocast(device, precision):
+            with autocast(device, precision):
                 detections = detector(batch.images.to(device))
             found = to_predictions(detections, batch.infos, categories)
             found = found if thresholds is None else thresholds.filter(found)
@@ -118,7 +120,8 @@ def _collect(sink: _Memory | ShardWriter, folder: Path | None, keep: Keep | None
     return read_columns(folder) if keep is None else read_kept(folder, keep)
 
 
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The arithmetic of a forward pass: "fp32" as it is, or "bf16"."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
@@ -141,7 +144,23 @@ def to_predictions(
         category_ids=ids[labels].astype(np.int64),
         scores=torch.cat([found.scores for found in detections]).float().cpu().numpy(),
         boxes=np.concatenate(boxes).astype(np.float32),
+        masks=_pack_masks(detections, infos),
     )
+
+
+def _pack_masks(detections: Sequence[Detections], infos: Sequence[ImageInfo]) -> PackedMasks | None:
+    """Masks of all detections in their image on disk; None from a detector without masks."""
+    if any(found.masks is None for found in detections):
+        return None
+    parts = []
+    for found, info in zip(detections, infos, strict=True):
+        assert found.masks is not None, "looked at above"
+        boxes = found.boxes.cpu().numpy() * _factor(info)
+        runs = paste_as_runs(found.masks.cpu().numpy(), boxes, info.original_size)
+        size = list(info.original_size)
+        uncompressed = [{"size": size, "counts": own.tolist()} for own in runs]
+        parts += mask_tools().frPyObjects(uncompressed, *size) if uncompressed else []
+    return PackedMasks.pack(parts)
 
 
 def original_boxes(boxes: NDArray[np.floating], info: ImageInfo) -> NDArray[np.float64]:
@@ -150,11 +169,15 @@ def original_boxes(boxes: NDArray[np.floating], info: ImageInfo) -> NDArray[np.f
     Each axis has its own factor, because resizing rounds height and width separately.
     """
     height, width = info.original_size
-    input_height, input_width = info.input_size
-    factor = np.array([width / input_width, height / input_height] * 2)
-    corners = np.clip(boxes * factor, 0, [width, height] * 2)
+    corners = np.clip(boxes * _factor(info), 0, [width, height] * 2)
     corners = np.round(corners * GRID) / GRID
     return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def _factor(info: ImageInfo) -> NDArray[np.float64]:
+    """(4,) from xyxy of the network input to the image on disk."""
+    (height, width), (input_height, input_width) = info.original_size, info.input_size
+    return np.array([width / input_width, height / input_height] * 2)
 
 
 def why_nothing(detector: Detector, loader: Iterable[Batch], device: torch.device) -> str:

@@ -16,6 +16,9 @@ from dense_lt.structures import Detections, Losses, Target
 from dense_lt.utils.distributed import normalizer_over_processes
 from dense_lt.utils.errors import DataError
 
+REGIONS_AT_ONCE = 300
+"""Detections whose features are held together; bounds the memory of inference."""
+
 
 class MaskHead(nn.Module):
     """Convolutions, an upsampling by two, and one mask per class or one for all.
@@ -118,12 +121,16 @@ class MaskBranch(nn.Module):
     def predict(
         self, levels: Sequence[Tensor], detections: Sequence[Detections]
     ) -> list[Detections]:
-        """`detections`, one entry per image, with masks; an image at a time, to bound memory."""
+        """`detections`, one entry per image, with masks; a part of an image at a time."""
         found = []
         for image, own in enumerate(detections):
-            regions = Regions(own.boxes, torch.full_like(own.labels, image))
-            masks = self.head(levels, regions, own.labels).float().sigmoid()
-            found.append(replace(own, masks=masks))
+            parts = [
+                self.head(levels, Regions(boxes, torch.full_like(labels, image)), labels)
+                for boxes, labels in zip(
+                    own.boxes.split(REGIONS_AT_ONCE), own.labels.split(REGIONS_AT_ONCE), strict=True
+                )
+            ]
+            found.append(replace(own, masks=torch.cat(parts).float().sigmoid()))
         return found
 
 
