@@ -152,10 +152,11 @@ class DataConfig(Section):
         if self.group_thresholds[0] >= self.group_thresholds[1]:
             raise ValueError(f"`group_thresholds` must rise, got {list(self.group_thresholds)}")
         val = self.val_transforms
-        plain = TransformsConfig(resize=val.resize, fill=val.fill)
-        if val != plain or isinstance(val.resize, LargeScaleJitterConfig):
+        if val != TransformsConfig(resize=val.resize) or isinstance(
+            val.resize, LargeScaleJitterConfig
+        ):
             raise ValueError(
-                "`val_transforms` may only set `resize` (short_side or letterbox) and `fill`; "
-                "validation is not augmented"
+                "`val_transforms` may only set `resize` (short_side or long_side); validation is "
+                "not augmented"
             )
         return self

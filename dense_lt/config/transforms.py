@@ -25,16 +25,16 @@ class ResizeConfig(Section):
     """Cap of the longer side, pixels."""
 
 
-class LetterboxConfig(Section):
-    """Longer side to one of `sizes`, then padded right and bottom to a square of that side."""
+class LongSideConfig(Section):
+    """Longer side to one of `sizes`: the image fits into a square of that side (letterboxing)."""
 
-    kind: Literal["letterbox"]
+    kind: Literal["long_side"]
     sizes: tuple[PositiveInt, ...] = Field(default=(640,), min_length=1)
-    """Candidates for the side of the square, pixels."""
+    """Candidates for the longer side, pixels."""
 
     per: Literal["step", "image"] = "step"
     """step: one size for all images of an optimizer step, in all processes (multi-scale training);
-    image: each image draws its own, and a batch is padded to its largest."""
+    image: each image draws its own."""
 
 
 class LargeScaleJitterConfig(Section):
@@ -54,7 +54,7 @@ class LargeScaleJitterConfig(Section):
 
 
 ResizeSetting = Annotated[
-    ResizeConfig | LetterboxConfig | LargeScaleJitterConfig, Field(discriminator="kind")
+    ResizeConfig | LongSideConfig | LargeScaleJitterConfig, Field(discriminator="kind")
 ]
 
 
@@ -183,7 +183,7 @@ class TransformsConfig(Section):
     """The four above are off in so many epochs at the end of training."""
 
     fill: PixelValue = 0
-    """Grey level of what no image covers after mosaic, affine, mixup, jitter and letterboxing."""
+    """Grey level of what no image covers in mosaics and after affine, mixup and jitter."""
 
     resize: ResizeSetting | None = ResizeConfig()
     """null keeps the size on disk."""

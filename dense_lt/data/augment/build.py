@@ -9,7 +9,7 @@ from dense_lt.config.transforms import (
     AffineConfig,
     CopyPasteConfig,
     LargeScaleJitterConfig,
-    LetterboxConfig,
+    LongSideConfig,
     MixupConfig,
     ResizeConfig,
     TransformsConfig,
@@ -19,7 +19,7 @@ from dense_lt.data.augment.copy_paste import CopyPaste
 from dense_lt.data.augment.instances import InstanceSampler
 from dense_lt.data.augment.mixing import Mixing
 from dense_lt.data.augment.mixup import Mixup
-from dense_lt.data.augment.resizing import LargeScaleJitter, Letterbox
+from dense_lt.data.augment.resizing import LargeScaleJitter, LongSide
 from dense_lt.data.table import AnnotationTable
 from dense_lt.data.transforms import Resizer, ShortSide, Transform
 
@@ -139,8 +139,8 @@ def _build_resizer(config: TransformsConfig) -> Resizer | None:
             return None
         case ResizeConfig(short=short, long=long):
             return ShortSide(short, long)
-        case LetterboxConfig(sizes=sizes, per=per):
-            return Letterbox(sizes, per_step=per == "step", fill=config.fill)
+        case LongSideConfig(sizes=sizes, per=per):
+            return LongSide(sizes, per_step=per == "step")
         case LargeScaleJitterConfig(size=size, scales=scales):
             return LargeScaleJitter(size, scales, fill=config.fill)
         case _:

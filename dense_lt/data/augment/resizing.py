@@ -1,4 +1,4 @@
-"""Ways to bring an image to one size: letterboxing and large-scale jitter."""
+"""Ways to bring images to a size: by their longer side, and large-scale jitter."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ KEEP = Keep(visible=0.1)
 
 
 @dataclass(frozen=True, slots=True)
-class Letterbox:
-    """Longer side to a random one of `sizes`; padded right and bottom to a square.
+class LongSide:
+    """Longer side to a random one of `sizes`; where it has room, a batch is padded anyway.
 
     Attributes:
-        sizes: candidates for the side of the square, pixels.
+        sizes: candidates, pixels.
         per_step: all images of an optimizer step, in all processes, get one size.
-        fill: grey level of the padding.
+
+    Source: multi-scale training of Redmon and Farhadi 2017 (YOLO9000).
     """
 
     sizes: Sequence[int]
     per_step: bool = True
-    fill: int = 0
 
     def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
-        """`sample` in the top left corner of a square."""
+        """`sample`, larger or smaller."""
         rng = moment.step_rng() if self.per_step else moment.rng
         side = self.sizes[rng.integers(len(self.sizes))]
-        fitted = resize(sample, fit_inside(sample.image.shape[:2], (side, side)))
-        return place(fitted, (0, 0), (side, side), fill=self.fill)
+        return resize(sample, fit_inside(sample.image.shape[:2], (side, side)))
 
 
 @dataclass(frozen=True, slots=True)

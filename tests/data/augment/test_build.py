@@ -16,7 +16,7 @@ EVERYTHING = {
     "affine": {"scale": (0.5, 1.5)},
     "mixup": {"probability": 0.5},
     "copy_paste": {"rule": "repeat_factor", "companions": 0.5},
-    "resize": {"kind": "letterbox", "sizes": (48, 64, 80, 96)},
+    "resize": {"kind": "long_side", "sizes": (48, 64, 80, 96)},
     "horizontal_flip": 0.5,
     "hsv": {},
     "fill": 114,
@@ -74,7 +74,7 @@ def test_everything_together_is_the_same_in_other_processes_and_after_resuming(f
 
 
 def test_all_processes_of_a_step_get_one_size(folder):
-    config = _config(folder, resize={"kind": "letterbox", "sizes": tuple(range(48, 97, 16))})
+    config = _config(folder, resize={"kind": "long_side", "sizes": tuple(range(48, 97, 16))})
     ranks = [_batches(config, 12, batch_size=2, rank=rank, world_size=3) for rank in range(3)]
     sizes = [{batch.images.pixels.shape[2:] for batch in step} for step in zip(*ranks, strict=True)]
     assert all(len(own) == 1 for own in sizes)

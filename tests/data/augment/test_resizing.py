@@ -3,7 +3,7 @@ from helpers.shapes import GREY, assert_in_step, ellipse, painted, rectangle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dense_lt.data.augment.resizing import LargeScaleJitter, Letterbox
+from dense_lt.data.augment.resizing import LargeScaleJitter, LongSide
 from dense_lt.data.transforms import Moment
 
 
@@ -11,19 +11,18 @@ def _moment(seed: int, step: int = 0) -> Moment:
     return Moment(np.random.default_rng(seed), (0, step))
 
 
-def test_a_letterboxed_image_stands_in_the_top_left_corner_of_a_square():
-    sample = painted((50, 100), [rectangle(20, 10, 40, 30)])
-    boxed = Letterbox((200,), fill=7)(sample, _moment(0))
-    assert boxed.image.shape == (200, 200, 3)
-    assert boxed.boxes.tolist() == [[40, 20, 80, 60]]
-    assert (boxed.image[100:] == 7).all()
-    assert not (boxed.image[:100] == 7).all(axis=(1, 2)).any()
+def test_the_longer_side_is_fitted_whichever_it_is():
+    resizer = LongSide((200,))
+    flat = resizer(painted((50, 100), [rectangle(20, 10, 40, 30)]), _moment(0))
+    assert flat.image.shape == (100, 200, 3)
+    assert flat.boxes.tolist() == [[40, 20, 80, 60]]
+    assert resizer(painted((100, 30), []), _moment(0)).image.shape == (200, 60, 3)
 
 
 def test_all_samples_of_a_step_get_one_size():
-    letterbox, sample = Letterbox(tuple(range(480, 801, 32))), painted((30, 40), [])
+    resizer, sample = LongSide(tuple(range(480, 801, 32))), painted((30, 40), [])
     sizes = [
-        {letterbox(sample, _moment(seed, step)).image.shape[0] for seed in range(4)}
+        {resizer(sample, _moment(seed, step)).image.shape[1] for seed in range(4)}
         for step in range(60)
     ]
     assert all(len(own) == 1 for own in sizes)
@@ -31,8 +30,8 @@ def test_all_samples_of_a_step_get_one_size():
 
 
 def test_images_draw_their_own_size_when_asked_to():
-    letterbox, sample = Letterbox((64, 96, 128), per_step=False), painted((30, 40), [])
-    sizes = {letterbox(sample, _moment(seed)).image.shape[0] for seed in range(30)}
+    resizer, sample = LongSide((64, 96, 128), per_step=False), painted((30, 40), [])
+    sizes = {resizer(sample, _moment(seed)).image.shape[1] for seed in range(30)}
     assert sizes == {64, 96, 128}
 
 
