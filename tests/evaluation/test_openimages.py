@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.openimages_oracle import expected_precision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dense_lt.data.openimages.groups import rank_groups
 from dense_lt.evaluation.openimages import average_precision, count_truth, rank_entries
@@ -106,6 +109,7 @@ def test_a_box_holds_for_all_ancestors_each_once(case: Case) -> None:
 
 
 def test_a_positive_label_goes_up_and_a_negative_one_goes_down(case: Case) -> None:
+    """A cat that was seen is a pet, 2 classes; without toys there is no dog, 2 more: 4 of 5."""
     truth = case.truth([], [("a", "cat", 1), ("a", "toy", 0)])
     verified = {CLASSES[index] for index in np.flatnonzero(truth.verified[0])}
     assert verified == {"cat", "pet", "toy", "dog"}
@@ -131,6 +135,7 @@ def test_classes_that_nobody_verified_are_not_evaluated(case: Case) -> None:
 
 
 def test_images_without_annotations_are_not_evaluated(case: Case) -> None:
+    """The better detection would be a false positive, 1 / 2; without it, 1 of 1 is found."""
     found = [("z", "car", 0.9, LEFT), ("a", "car", 0.5, LEFT)]
     assert case.precision([("a", "car", LEFT, False)], found) == {"car": 1}
 
@@ -160,6 +165,21 @@ def test_a_detection_looks_only_at_the_box_it_overlaps_most(case: Case) -> None:
     assert found["car"] == pytest.approx(1 / 2)
 
 
+def test_the_best_precision_further_on_counts(case: Case) -> None:
+    """FP, TP, TP of two boxes: precision 1/2 and 2/3; the envelope is 2/3 for both."""
+    boxes = [("a", "car", LEFT, False), ("a", "car", RIGHT, False)]
+    wrong = (0.4, 0.5, 0.0, 0.1)
+    found = [("a", "car", 0.9, wrong), ("a", "car", 0.8, LEFT), ("a", "car", 0.7, RIGHT)]
+    assert case.precision(boxes, found)["car"] == pytest.approx(2 / 3)
+
+
+def test_no_number_of_detections_is_too_many(case: Case) -> None:
+    """The box is found by the last of 1,001 detections of its image: precision 1 / 1001."""
+    wrong = [("a", "car", 0.9, (0.5, 0.6, 0.5, 0.6))] * 1000
+    found = case.precision([("a", "car", LEFT, False)], [*wrong, ("a", "car", 0.1, LEFT)])
+    assert found["car"] == pytest.approx(1 / 1001)
+
+
 def test_of_equal_overlaps_the_first_box_is_looked_at(case: Case) -> None:
     """Two equal boxes: both detections look at the first; the second is a false positive."""
     boxes = [("a", "car", LEFT, False)] * 2
@@ -178,6 +198,30 @@ def test_many_detections_in_a_group_are_one_true_positive(case: Case) -> None:
     inside = [("a", "car", value, (0.1, 0.3, 0.1, 0.3)) for value in (0.9, 0.8, 0.7)]
     outside = [("a", "car", 0.4, (0.85, 0.95, 0.1, 0.3))]
     assert case.precision([("a", "car", GROUP, True)], inside + outside) == {"car": 1}
+
+
+def test_a_group_is_found_with_its_best_score(case: Case) -> None:
+    """0.9 and 0.7 inside, a false positive at 0.8: the group's place is the first, so AP is 1.
+
+    At the place of its last detection it would be 1 / 2.
+    """
+    inside = [("a", "car", value, (0.1, 0.3, 0.1, 0.3)) for value in (0.9, 0.7)]
+    outside = [("a", "car", 0.8, (0.85, 0.95, 0.1, 0.3))]
+    assert case.precision([("a", "car", GROUP, True)], inside + outside) == {"car": 1}
+
+
+def test_of_two_groups_the_one_that_holds_more_is_found(case: Case) -> None:
+    """5/8 of the detections are in the first, all in the second: the first stays unfound, 1/2."""
+    boxes = [("a", "car", (0.0, 0.5, 0.0, 1.0), True), ("a", "car", (0.0, 0.8, 0.0, 1.0), True)]
+    inside = (0.0, 0.8, 0.0, 0.5)
+    found = [("a", "car", 0.9, inside), ("a", "car", 0.8, inside)]
+    assert case.precision(boxes, found)["car"] == pytest.approx(1 / 2)
+
+
+def test_a_group_is_one_for_the_ancestors_too(case: Case) -> None:
+    """Many cats: two detections of pets inside are one true positive, and the cats stay unfound."""
+    found = [("a", "pet", value, (0.1, 0.3, 0.1, 0.3)) for value in (0.9, 0.8)]
+    assert case.precision([("a", "cat", GROUP, True)], found) == {"pet": 1, "cat": 0}
 
 
 def test_half_of_a_detection_inside_a_group_is_enough(case: Case) -> None:
@@ -206,16 +250,19 @@ def test_single_boxes_are_matched_before_groups(case: Case) -> None:
 
 
 def test_a_detection_of_score_zero_in_a_group_is_lost(case: Case) -> None:
+    """The group is a false negative, 0 of 1 found, and the detection no false positive either."""
     found = case.precision([("a", "car", GROUP, True)], [("a", "car", 0.0, LEFT)])
     assert found == {"car": 0}
 
 
 def test_unknown_group_flags_are_no_groups(case: Case) -> None:
+    """-1 says that nobody looked: one group of the two boxes."""
     truth = case.truth([("a", "car", LEFT, -1), ("a", "car", LEFT, 1)])
     assert truth.group_of.tolist() == [False, True]
 
 
 def test_boxes_without_area_are_dropped(case: Case) -> None:
+    """As a false positive above, the line would halve the precision: 1 / 2 instead of 1."""
     found = [("a", "car", 0.9, (0.4, 0.4, 0.0, 0.4)), ("a", "car", 0.5, LEFT)]
     assert case.precision([("a", "car", LEFT, False)], found) == {"car": 1}
 
@@ -240,6 +287,10 @@ def test_pieces_of_the_file_do_not_matter(case: Case) -> None:
 
 
 def test_groups_are_fifths_by_rising_training_count() -> None:
+    """Counts 10 and 20 are AP1: (1 + 0.5) / 2; AP2 (30, 40) is undefined; AP3 (50, 60): 0.6 / 2.
+
+    Undefined classes are in no mean: mAP is 2.6 over 8 of the 10 classes.
+    """
     counts = np.array([50, 10, 40, 20, 30, 60, 70, 80, 90, 100])
     assert rank_groups(counts).tolist() == [2, 0, 1, 0, 1, 2, 3, 3, 4, 4]
     precision = np.array([0.2, 1.0, np.nan, 0.5, np.nan, 0.4, 0, 0, 0, 0.5])
@@ -288,6 +339,58 @@ def test_results_say_what_was_measured(case: Case, tmp_path: Path) -> None:
     cat = result.per_class[1]
     assert (cat.category_id, cat.name, cat.group, cat.AP) == ("cat", "A cat", "AP2", 1)
     assert any("images without any annotation" in note for note in result.notes)
+
+
+def _sides(shortest: int) -> st.SearchStrategy[tuple[float, float]]:
+    """From and to, in eighths of the image."""
+    return st.builds(
+        lambda low, length: (low / 8, min(low + length, 8) / 8),
+        st.integers(0, 7),
+        st.integers(shortest, 8),
+    )
+
+
+def _boxes(shortest: int) -> st.SearchStrategy[tuple[float, float, float, float]]:
+    return st.builds(lambda x, y: (*x, *y), _sides(shortest), _sides(shortest))
+
+
+IMAGE, NAME = st.sampled_from("abc"), st.sampled_from(CLASSES)
+SCORE = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
+FOUND = st.tuples(st.sampled_from("abcz"), NAME, SCORE, _boxes(0))
+ANCESTORS = {"pet": set(), "cat": {"pet"}, "dog": {"pet", "toy"}, "toy": set(), "car": set()}
+
+
+def _check_against_loops(folder: Path, data: st.DataObject) -> None:
+    """Few places and scores, so that ties, duplicates and overlaps of exactly 1/2 are common."""
+    objects = st.tuples(IMAGE, NAME, _boxes(1), st.booleans())
+    boxes = data.draw(st.lists(objects, min_size=1, max_size=6))
+    labels = data.draw(st.lists(st.tuples(IMAGE, NAME, st.integers(0, 1)), max_size=5))
+    rows = data.draw(st.lists(FOUND, min_size=1, max_size=14))
+    rows[0] = (boxes[0][0], *rows[0][1:])  # one image that is known
+    rows += [(*row[:2], 0.5, row[2]) for row in boxes if data.draw(st.booleans())]
+    case = Case(folder)
+    for expand in (False, True):
+        expected = expected_precision(CLASSES, ANCESTORS, boxes, labels, rows, expand=expand)
+        assert case.precision(boxes, rows, labels, expand=expand) == pytest.approx(
+            expected, abs=1e-12
+        )
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_small_case_equals_plain_loops(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    _check_against_loops(tmp_path_factory.mktemp("case"), data)
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@settings(max_examples=3000, deadline=None)
+def test_thousands_of_cases_equal_plain_loops(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    _check_against_loops(tmp_path_factory.mktemp("case"), data)
 
 
 def test_no_detections_give_numbers(case: Case) -> None:
