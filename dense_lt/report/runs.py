@@ -74,10 +74,16 @@ def read_run(folder: Path) -> Run:
     Everything but the results may be missing; the sections of the report that need it say so.
 
     Raises:
-        DataError: no results are there, or a file cannot be read.
+        DataError: no results are there, they are of Open Images, or a file cannot be read.
     """
     path = _results_path(folder)
     results = EvaluationResult.load(path)
+    if results.protocol.startswith("openimages"):
+        raise DataError(
+            f"{path}: the page compares runs by the rules of LVIS and COCO. Compare Open Images "
+            "with `dense-lt eval score --protocol openimages`, which takes the predictions.csv of "
+            "several runs and shows the differences"
+        )
     folder = path.parent.parent if path.parent.name == "evaluation" else path.parent
     lines = _read_lines(folder / "metrics.jsonl")
     predictions = path.parent / "predictions.json"

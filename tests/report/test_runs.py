@@ -79,3 +79,11 @@ def test_a_run_without_results_says_how_to_get_them(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(DataError, match=r"no evaluation/results\.json; evaluate it first with"):
         read_run(tmp_path / "run")
+
+
+def test_runs_on_open_images_are_told_how_they_are_compared(tmp_path):
+    folder = write_run(tmp_path / "run")
+    path = folder / "evaluation" / "results.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": "openimages"}))
+    with pytest.raises(DataError, match="eval score --protocol openimages"):
+        read_run(folder)

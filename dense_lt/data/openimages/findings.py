@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,17 +48,20 @@ class Findings:
         return sum(self._counts.values())
 
     def faults(self) -> list[Fault]:
-        """Kept rows by rule, each with its line, then the number of the others."""
-        return list(self._faults())
-
-    def _faults(self) -> Iterator[Fault]:
-        for rule, kept in self._kept.items():
-            lines = lines_of(self.path, [row for row, _ in kept])
-            for line, (_, value) in zip(lines, kept, strict=True):
-                yield self._fault(f"line {line}", rule, value)
-            more = self._counts[rule] - len(kept)
-            if more:
-                yield self._fault(f"{more:,} further lines", rule, "like that")
+        """Kept rows in the order of the file, each with its line, then the number of the others."""
+        kept = [(row, value, rule) for rule, own in self._kept.items() for row, value in own]
+        kept.sort(key=lambda one: one[0])
+        lines = lines_of(self.path, [row for row, *_ in kept]) if kept else []
+        faults = [
+            self._fault(f"line {line}", rule, value)
+            for line, (_, value, rule) in zip(lines, kept, strict=True)
+        ]
+        more = {rule: count - len(self._kept[rule]) for rule, count in self._counts.items()}
+        return faults + [
+            self._fault(f"{count:,} further lines", rule, "like that")
+            for rule, count in more.items()
+            if count
+        ]
 
     @staticmethod
     def _fault(where: str, rule: Rule, value: object) -> Fault:

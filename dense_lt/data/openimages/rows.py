@@ -171,7 +171,7 @@ def _check_boxes(corners: NDArray[np.float64], done: int, findings: Findings) ->
     given = corners.copy()
     np.clip(corners, 0, 1, out=corners)
     valid = np.all(corners[:, 2:] > corners[:, :2], axis=1)
-    empty = np.setdiff1d(np.flatnonzero(~valid), broken)
+    empty = np.setdiff1d(np.flatnonzero(~valid), np.concatenate([broken, out]))
     findings.add(WITHOUT_AREA, done + empty, given[empty])
     return valid
 
