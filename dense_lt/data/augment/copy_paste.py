@@ -102,7 +102,7 @@ def region_of(piece: Annotated, *, outlined: bool) -> np.ndarray:
     size = piece.image.shape[:2]
     if outlined:
         assert piece.masks is not None, "copy-paste along outlines needs a data set with outlines"
-        return piece.masks.to_bitmaps(size).any(axis=0)
+        return np.logical_or.reduce(piece.masks.to_bitmaps(size), axis=0)
     region = np.zeros(size, dtype=bool)
     for x1, y1, x2, y2 in np.round(piece.boxes).astype(int).tolist():
         region[y1:y2, x1:x2] = True
@@ -112,4 +112,4 @@ def region_of(piece: Annotated, *, outlined: bool) -> np.ndarray:
 def _touches_any(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which of `boxes` (M, 4) share area with any of `others` (N, 4): (M,) bool."""
     meets = (boxes[:, None, :2] < others[:, 2:]) & (boxes[:, None, 2:] > others[:, :2])
-    return meets.all(axis=-1).any(axis=1)
+    return np.logical_or.reduce(meets.all(axis=-1), axis=1)

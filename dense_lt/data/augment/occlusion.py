@@ -66,7 +66,8 @@ class Layers:
                 continue
             boxes[number] += _shrinkage(before, seen)
             if masks is not None and masks.rings_of(number):
-                outlines[number] = [ring + np.float32([left, top]) for ring in trace(seen)]
+                corner = np.array([left, top], dtype=np.float32)
+                outlines[number] = [ring + corner for ring in trace(seen)]
         if masks is not None and outlines:
             masks = _exchange(masks, outlines)
         kept = np.setdiff1d(np.arange(len(boxes)), gone)

@@ -29,7 +29,7 @@ class LongSide:
     def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
         """`sample`, larger or smaller."""
         rng = moment.step_rng() if self.per_step else moment.rng
-        side = self.sizes[rng.integers(len(self.sizes))]
+        side = self.sizes[int(rng.integers(len(self.sizes)))]
         return resize(sample, fit_inside(sample.image.shape[:2], (side, side)))
 
 
