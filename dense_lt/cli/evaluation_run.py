@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 
-from dense_lt.balance.counts import ClassCounts
-from dense_lt.cli.training_parts import to_device
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.load import load_config
 from dense_lt.config.openimages import OpenImagesConfig
@@ -17,16 +15,15 @@ from dense_lt.data.build import annotation_files, build_datasets, build_val_load
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.openimages.build import open_images_files
-from dense_lt.engine.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, restore_model
+from dense_lt.engine.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.evaluation.build import build_evaluator, build_open_images_evaluator
 from dense_lt.evaluation.evaluator import Evaluator, RunFacts
 from dense_lt.evaluation.results import EvaluationResult
-from dense_lt.models.build import build_detector
+from dense_lt.inference.build import load_detector, run_config
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
 from dense_lt.utils.devices import choose_device
-from dense_lt.utils.errors import DataError
 
 
 def evaluate_run(
@@ -50,12 +47,7 @@ def evaluate_run(
         ConfigError, DataError: the folder is no run, or something it needs is gone.
     """
     run = RunFolder(folder)
-    if not run.config.is_file():
-        raise DataError(
-            f"{folder}: this is no run folder, it has no config.yaml. Give the folder that "
-            "`dense-lt train` wrote, or use `eval score` for a predictions file"
-        )
-    config = load_config(run.config, overrides)
+    config = load_config(run_config(folder), overrides)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
@@ -70,12 +62,7 @@ def _evaluate(
     categories = CategoryTable.from_json(stored.categories)
     data = build_datasets(config.data, seed=config.seed, categories=categories, splits=("val",))
     assert data.val is not None, "it was asked for"
-    # The checkpoint brings all weights; pretrained ones need not be there any more.
-    backbone = config.model.backbone.model_copy(update={"pretrained": False, "weights": None})
-    model = config.model.model_copy(update={"backbone": backbone})
-    counts = ClassCounts(categories.image_counts, categories.instance_counts)
-    detector = to_device(build_detector(model, len(categories), counts), config, device)
-    restore_model(detector, stored)
+    detector = load_detector(stored, config, device)
     evaluate = prepare_evaluation(config, data.val, categories, device, resume=resume)
     return evaluate(detector, stored.step, out)
 
@@ -138,4 +125,5 @@ def _build_evaluator(
         image_ids=val.table.image_ids,
         device=device,
         precision=config.train.precision,
+        drop_invalid_boxes=config.data.drop_invalid_boxes,
     )

@@ -16,6 +16,7 @@ COMMANDS = {
     "eval": "evaluate",
     "compare": "compare",
     "data": "data",
+    "predict": "predict",
     "backbones": "backbones",
     "demo": "demo",
 }

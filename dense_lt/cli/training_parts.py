@@ -16,7 +16,7 @@ from dense_lt.data.build import DataSplits, build_datasets, steps_per_epoch
 from dense_lt.engine.build import build_optimizer, build_periods, build_schedule
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.schedules import Schedule
-from dense_lt.inference import to_device
+from dense_lt.inference.build import to_device
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
 from dense_lt.utils.errors import ConfigError

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dense_lt.data.categories import CategoryTable
 from dense_lt.evaluation.masks import PackedMasks, mask_tools
 from dense_lt.evaluation.predictions import Predictions
-from dense_lt.evaluation.shards import ShardWriter, read_columns
+from dense_lt.evaluation.shards import ShardWriter, predicted_images, read_columns
 from dense_lt.evaluation.streaming import (
     Keep,
     RisingThresholds,
@@ -50,6 +50,8 @@ class PredictionRun:
     predictions: Predictions
     seconds_per_image: float
     """Of one process, waiting for data included."""
+    image_ids: NDArray[np.int64]
+    """All images that were predicted, now and before."""
 
 
 @torch.no_grad()
@@ -93,7 +95,8 @@ def predict(
             sink.add(found, [info.image_id for info in batch.infos])
             images += len(batch.infos)
     seconds = time.perf_counter() - start
-    return PredictionRun(_collect(sink, folder, keep), seconds / max(images, 1))
+    found, image_ids = _collect(sink, folder, keep)
+    return PredictionRun(found, seconds / max(images, 1), image_ids)
 
 
 class _Memory:
@@ -101,23 +104,34 @@ class _Memory:
 
     def __init__(self) -> None:
         self.parts: list[Predictions] = []
+        self.images: list[int] = []
 
-    def add(self, predictions: Predictions, _image_ids: Sequence[int]) -> None:
+    def add(self, predictions: Predictions, image_ids: Sequence[int]) -> None:
         self.parts.append(predictions)
+        self.images += image_ids
 
 
-def _collect(sink: _Memory | ShardWriter, folder: Path | None, keep: Keep | None) -> Predictions:
-    """Everything that all processes found; with a folder only the main process gets it."""
+def _collect(
+    sink: _Memory | ShardWriter, folder: Path | None, keep: Keep | None
+) -> tuple[Predictions, NDArray[np.int64]]:
+    """Everything that all processes found, and in which images they looked.
+
+    With a folder only the main process gets it.
+    """
     if isinstance(sink, _Memory):
         own = Predictions.join(sink.parts, SOURCE)
         found = Predictions.join(distributed.gather_objects(own), SOURCE)
-        return found if keep is None else by_image(found)
+        images = np.concatenate(distributed.gather_objects(np.array(sink.images, np.int64)))
+        return found if keep is None else by_image(found), images
     assert folder is not None, "a ShardWriter has one"
     sink.flush()
     distributed.barrier()
     if not distributed.is_main():
-        return Predictions.empty(SOURCE)
-    return read_columns(folder) if keep is None else read_kept(folder, keep)
+        return Predictions.empty(SOURCE), np.zeros(0, np.int64)
+    images = predicted_images(folder)
+    if not len(images):
+        return Predictions.empty(SOURCE), images
+    return read_columns(folder) if keep is None else read_kept(folder, keep), images
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

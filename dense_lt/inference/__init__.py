@@ -1,0 +1,1 @@
+"""Trained detectors, used: from a run folder to the objects in an image."""

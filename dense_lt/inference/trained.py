@@ -1,0 +1,136 @@
+"""A finished run, ready to be used on any image.
+
+detector = dense_lt.load_run("runs/NAME")
+for found in detector.predict(["street.jpg"]):
+print(found.names, found.scores, found.boxes)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dense_lt.data.batching import collate
+from dense_lt.data.categories import CategoryTable
+from dense_lt.data.transforms import Annotated, Transform
+from dense_lt.data.upright import read_upright
+from dense_lt.evaluation.predict import autocast, original_boxes
+from dense_lt.models.detector import Detector
+from dense_lt.structures import Detections, ImageInfo, Sample
+from dense_lt.utils.errors import DataError
+
+Picture = str | Path | NDArray[np.uint8]
+"""An image file, or pixels (H, W, 3) uint8, RGB."""
+
+
+@dataclass(frozen=True)
+class FoundObjects:
+    """D detections of one image, best first."""
+
+    size: tuple[int, int]  # height and width of the image, pixels
+    boxes: NDArray[np.float64]  # (D, 4) xyxy in its pixels
+    scores: NDArray[np.float32]  # (D,) in [0, 1]
+    labels: NDArray[np.int64]  # (D,) in [0, C)
+    category_ids: NDArray[np.int64]  # (D,) as in the annotations of the training data
+    names: tuple[str, ...]  # D names of the classes
+
+
+class TrainedDetector:
+    """A detector with its weights, its classes, and what its images need."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        categories: CategoryTable,
+        transform: Transform,
+        *,
+        device: torch.device,
+        precision: str = "fp32",
+        pad_to_multiple_of: int = 32,
+    ) -> None:
+        """Put the parts together; `load_run` is the usual way to get one.
+
+        Args:
+            detector: on `device`.
+            categories: its classes.
+            transform: from an image to the network's input, that of validation.
+            device: where to compute.
+            precision: "fp32", or "bf16" for autocast.
+            pad_to_multiple_of: of height and width of a batch.
+        """
+        self.detector = detector.eval()
+        self.categories = categories
+        self.device = device
+        self._transform = transform
+        self._precision = precision
+        self._multiple_of = pad_to_multiple_of
+
+    def predict(
+        self, images: Sequence[Picture], *, min_score: float = 0.0, batch_size: int = 1
+    ) -> list[FoundObjects]:
+        """Detections of every image.
+
+        Args:
+            images: files, or pixels.
+            min_score: leave out what scores lower.
+            batch_size: images that go through the network at once.
+
+        Raises:
+            DataError: a file is missing or no image, or pixels have another shape or type.
+        """
+        return list(self.stream(images, min_score=min_score, batch_size=batch_size))
+
+    def stream(
+        self, images: Sequence[Picture], *, min_score: float = 0.0, batch_size: int = 1
+    ) -> Iterator[FoundObjects]:
+        """As `predict`, one after the other: memory is that of a batch."""
+        for first in range(0, len(images), batch_size):
+            pictures = images[first : first + batch_size]
+            samples = [self._sample(picture, first + i) for i, picture in enumerate(pictures)]
+            batch = collate(samples, multiple_of=self._multiple_of)
+            with torch.no_grad(), autocast(self.device, self._precision):
+                detections = self.detector(batch.images.to(self.device))
+            for found, info in zip(detections, batch.infos, strict=True):
+                yield self._found(found, info, min_score)
+
+    def _sample(self, picture: Picture, number: int) -> Sample:
+        pixels = _pixels(picture)
+        nothing = Annotated(pixels, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+        seen = self._transform(nothing, (0,), (0,)).image.transpose(2, 0, 1).copy(order="C")
+        original = (pixels.shape[0], pixels.shape[1])
+        return {
+            "image": torch.from_numpy(seen),
+            "target": {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
+            "info": ImageInfo(number, original, (seen.shape[1], seen.shape[2])),
+        }
+
+    def _found(self, found: Detections, info: ImageInfo, min_score: float) -> FoundObjects:
+        scores = found.scores.float().cpu().numpy()
+        kept = scores >= min_score
+        labels = found.labels.cpu().numpy()[kept]
+        boxes = original_boxes(found.boxes.cpu().numpy()[kept], info)
+        boxes[:, 2:] += boxes[:, :2]
+        return FoundObjects(
+            size=info.original_size,
+            boxes=boxes,
+            scores=scores[kept],
+            labels=labels,
+            category_ids=np.array(self.categories.dataset_ids, dtype=np.int64)[labels],
+            names=tuple(self.categories.names[label] for label in labels),
+        )
+
+
+def _pixels(picture: Picture) -> NDArray[np.uint8]:
+    if isinstance(picture, str | Path):
+        return read_upright(Path(picture))
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise DataError(
+            f"an image is an array of shape {picture.shape} and type {picture.dtype}; give "
+            "(height, width, 3) uint8 in the order red, green, blue, or the path of a file"
+        )
+    return picture
