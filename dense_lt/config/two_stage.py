@@ -24,6 +24,10 @@ class ProposalAnchorsConfig(AnchorsConfig):
     center: Literal["middle", "corner"] = "corner"
     """Centre of a cell's anchors: its top left corner (published), or its middle."""
 
+    torchvision: bool = False
+    """Round sides to whole pixels and strides to what fits into the image, as torchvision does:
+    for weights from there."""
+
 
 class ProposalLimitsConfig(Section):
     """How many proposals an image keeps."""

@@ -10,6 +10,7 @@ from dense_lt.losses.regression import SmoothL1BoxLoss
 from dense_lt.models.assigners.max_iou import MaxIoUAssigner
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
+from dense_lt.models.two_stage.anchors import TorchvisionPriors
 from dense_lt.models.two_stage.box_head import BoxHead, linear_classifier
 from dense_lt.models.two_stage.detector import TwoStageDetector
 from dense_lt.models.two_stage.mask_head import MaskBranch, MaskHead
@@ -76,7 +77,8 @@ def _proposals(
     config: ProposalNetworkConfig, pyramid: Pyramid, *, channels: int
 ) -> ProposalNetwork:
     levels = _slice(config.levels, pyramid)
-    priors = PriorGenerator(
+    generator = TorchvisionPriors if config.anchors.torchvision else PriorGenerator
+    priors = generator(
         pyramid.strides[levels],
         scales=config.anchors.scales,
         ratios=config.anchors.ratios,
