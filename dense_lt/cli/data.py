@@ -1,4 +1,4 @@
-"""`dense-lt data draw --out DIR` and `dense-lt data check CONFIG`."""
+"""`dense-lt data draw --out DIR`, `dense-lt data check CONFIG`, `dense-lt data preview CONFIG`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dense_lt.data.dataset import DetectionDataset
     from dense_lt.data.faults import Fault
 
-HELP = "draw the embedded data set, or check the files of your own"
+HELP = "draw the embedded data set, check or preview data of your own"
 NUM_SAMPLES = 16
 MOST_CLASSES = 12
 """Classes that `check` names in each group, those with the most training images."""
@@ -30,7 +30,7 @@ OPTIONS = tuple(name for name in DrawnConfig.model_fields if name not in ("kind"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the two actions and their arguments."""
+    """Declare the actions and their arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     draw = actions.add_parser("draw", help="draw the long-tailed data set into a folder")
     draw.add_argument("--out", type=Path, required=True, help="folder of the set")
@@ -47,25 +47,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser(
         "check", help="list every fault of the annotation files, draw sixteen training samples"
     )
-    check.add_argument("config", type=Path, help="YAML file of a run")
-    check.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
+    preview = actions.add_parser(
+        "preview", help="draw training samples after augmentation, without checking files"
     )
-    check.add_argument(
-        "--out",
-        type=Path,
-        default=Path("data_check.png"),
-        help="picture of the samples after augmentation (default: data_check.png)",
+    for action, name in ((check, "data_check.png"), (preview, "data_preview.png")):
+        action.add_argument("config", type=Path, help="YAML file of a run")
+        action.add_argument(
+            "overrides",
+            nargs="*",
+            metavar="section.key=value",
+            help="settings that replace the file's",
+        )
+        action.add_argument(
+            "--out",
+            type=Path,
+            default=Path(name),
+            help=f"picture of the samples after augmentation (default: {name})",
+        )
+    preview.add_argument(
+        "--samples", type=int, default=NUM_SAMPLES, metavar="N", help="how many (default: 16)"
     )
     check.add_argument("--images", action="store_true", help="decode every image as well")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw or check; 1 when `check` finds what must be mended."""
+    """Draw, check or preview; 1 when `check` finds what must be mended."""
     from dense_lt.utils.logs import set_up_logs
 
     set_up_logs()
-    return _draw(arguments) if arguments.action == "draw" else _check(arguments)
+    return {"draw": _draw, "check": _check, "preview": _preview}[arguments.action](arguments)
 
 
 def _draw(arguments: argparse.Namespace) -> int:
@@ -117,8 +127,21 @@ def _check(arguments: argparse.Namespace) -> int:
         for message in check_images(dataset):
             _say(message)
             to_mend += 1
-    _draw_samples(train, config, arguments.out)
+    _draw_samples(train, config, arguments.out, NUM_SAMPLES)
     return FAULTY if to_mend else 0
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    from dense_lt.config.load import load_config
+    from dense_lt.data.build import build_datasets
+
+    if arguments.samples < 1:
+        raise ConfigError(f"--samples {arguments.samples}: must be at least 1")
+    config = load_config(arguments.config, arguments.overrides)
+    train, _, _ = build_datasets(config.data, seed=config.seed, splits=("train",), masks=True)
+    assert train is not None, "the training split is built"
+    _draw_samples(train, config, arguments.out, arguments.samples)
+    return 0
 
 
 def _faults(config: DataConfig) -> dict[Path, list[Fault]]:
@@ -148,16 +171,16 @@ def _classes(categories: CategoryTable) -> Iterator[str]:
         yield f"{size} {group} classes" + (f" (training images): {names}" if named else "")
 
 
-def _draw_samples(train: DetectionDataset, config: ExperimentConfig, out: Path) -> None:
+def _draw_samples(train: DetectionDataset, config: ExperimentConfig, out: Path, count: int) -> None:
     from dense_lt.data.build import build_train_loader
     from dense_lt.data.preview import contact_sheet
 
     data = config.data.model_copy(update={"workers": 0})
-    loader = build_train_loader(train, data, batch_size=NUM_SAMPLES, seed=config.seed)
+    loader = build_train_loader(train, data, batch_size=count, seed=config.seed)
     batch = next(iter(loader))
     out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(batch, train.categories.names).save(out, format="PNG")
-    _say(f"{out}: the first {NUM_SAMPLES} training samples, after augmentation")
+    _say(f"{out}: the first {count} training samples, after augmentation")
 
 
 def _say(text: str) -> None:

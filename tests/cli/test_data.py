@@ -97,3 +97,19 @@ def test_an_unreadable_image_is_told_when_images_are_asked_for(config, tmp_path,
     arguments = ["data", "check", str(config), "--images", "data.on_bad_image=skip"]
     assert main([*arguments, "--out", str(tmp_path / "samples.png")]) == 1
     assert "b.png: cannot be decoded" in capsys.readouterr().out
+
+
+def test_a_preview_shows_samples_as_they_are_mixed(config, tmp_path, capsys):
+    out = tmp_path / "preview.png"
+    mixed = "data.train_transforms={mosaic: {size: [64, 64]}, copy_paste: {}, resize: null}"
+    assert main(["data", "preview", str(config), mixed, "--samples", "5", "--out", str(out)]) == 0
+    assert "the first 5 training samples, after augmentation" in capsys.readouterr().out
+    first = Image.open(out).convert("RGB")
+    assert first.size[1] > 2 * 360  # two rows
+    main(["data", "preview", str(config), "--samples", "5", "--out", str(out)])
+    assert Image.open(out).convert("RGB").tobytes() != first.tobytes()
+
+
+def test_a_preview_of_nothing_is_refused(config, capsys):
+    assert main(["data", "preview", str(config), "--samples", "0"]) == 2
+    assert "--samples 0: must be at least 1" in capsys.readouterr().err
