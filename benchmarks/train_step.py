@@ -49,7 +49,7 @@ class EagerLoss(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = self.num_logits = num_classes
-        self.needs_quality = False
+        self.needs_quality = self.federated = self.can_fuse = False
 
     def forward(
         self,
@@ -58,6 +58,7 @@ class EagerLoss(nn.Module):
         normalizer: Tensor,
         *,
         quality: object = None,
+        checked: object = None,
     ) -> Tensor:
         """As the published systems: levels are concatenated first."""
         weight = torch.ones(self.num_classes, device=normalizer.device)

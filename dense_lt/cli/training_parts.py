@@ -13,7 +13,13 @@ from dense_lt.balance.statistics import tie_to_classes
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.data.build import DataSplits, build_datasets, steps_per_epoch
-from dense_lt.engine.build import build_optimizer, build_periods, build_schedule
+from dense_lt.engine.build import (
+    build_average,
+    build_optimizer,
+    build_periods,
+    build_schedule,
+)
+from dense_lt.engine.ema import WeightAverage
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.schedules import Schedule
 from dense_lt.inference.build import to_device
@@ -35,6 +41,7 @@ class TrainingParts(NamedTuple):
     schedule: Schedule
     periods: Periods
     steps_per_epoch: float
+    average: WeightAverage | None  # of the detector's weights
 
 
 def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts:
@@ -57,14 +64,16 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     tie_to_classes(detector, classes.names)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)
+    optimizer = build_optimizer(config.optimizer, detector, batch_size=config.train.batch_size)
     return TrainingParts(
         device=device,
         data=data,
         detector=detector,
-        optimizer=build_optimizer(config.optimizer, detector, batch_size=config.train.batch_size),
+        optimizer=optimizer,
         schedule=build_schedule(config.schedule, total_steps=periods.total, steps_per_epoch=epoch),
         periods=periods,
         steps_per_epoch=epoch,
+        average=build_average(config.train.ema, detector, optimizer),
     )
 
 

@@ -24,7 +24,7 @@ from dense_lt.engine.build import (
     images_per_process,
     resolved,
 )
-from dense_lt.engine.checkpoint import Checkpoint, restore_model
+from dense_lt.engine.checkpoint import Checkpoint, restore_training
 from dense_lt.engine.loop import fit
 from dense_lt.engine.resume import (
     check_categories,
@@ -76,12 +76,17 @@ def _train(
         _start_folder(run, config, parts, done=done)
     distributed.barrier()
     logger.info("%s, from step %d on\n%s", config.name, done, describe(config, parts))
-    _, (_, _, categories), detector, optimizer, _, periods, _ = parts
+    categories, detector, optimizer = parts.data.categories, parts.detector, parts.optimizer
+    periods, average = parts.periods, parts.average
     with (
         closing(
             build_recorder(config, detector, categories, run=run, periods=periods, done=done)
         ) as recorder,
-        closing(build_checkpoint_writer(config, detector, optimizer, categories, run=run)) as save,
+        closing(
+            build_checkpoint_writer(
+                config, detector, optimizer, categories, run=run, average=average
+            )
+        ) as save,
     ):
 
         def evaluate_and_rank(step: int) -> Metrics:
@@ -160,7 +165,8 @@ def _evaluation(
 
     def evaluate(step: int) -> Metrics:
         folder = run.evaluation if step == parts.periods.total else None
-        headline, *_ = prepared(parts.detector, step, folder)
+        with parts.average.in_place() if parts.average else nullcontext():
+            headline, *_ = prepared(parts.detector, step, folder)
         return headline.metrics
 
     return evaluate
@@ -173,7 +179,9 @@ def _restore(parts: TrainingParts, checkpoint: Checkpoint) -> None:
             f"{parts.periods.total}; raise train.steps or train.epochs."
         )
     check_categories(checkpoint, parts.data.categories)
-    restore_model(parts.detector, checkpoint)
+    restore_training(parts.detector, checkpoint)
+    if parts.average:
+        parts.average.restore(checkpoint.model, steps=checkpoint.step)
     parts.optimizer.load_state_dict(checkpoint.optimizer)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dense_lt.config.assigners import READS_PREDICTIONS
+from dense_lt.config.averaging import WeightAverageConfig
 from dense_lt.config.data import DataConfig
 from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.model import OneStageConfig
@@ -23,9 +24,13 @@ class SgdConfig(Section):
 
     base_batch_size: PositiveInt = 16
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
     weight_decay: float = Field(default=1e-4, ge=0)
     decay_norm_and_bias: bool = False
     """Apply weight decay to biases and normalisation parameters too."""
+
+    decay_classifier_bias: bool = False
+    """Apply weight decay to the classifiers' biases in any case (YOLOX-IP)."""
 
 
 class AdamWConfig(Section):
@@ -41,6 +46,9 @@ class AdamWConfig(Section):
     decay_norm_and_bias: bool = False
     """Apply weight decay to biases and normalisation parameters too."""
 
+    decay_classifier_bias: bool = False
+    """Apply weight decay to the classifiers' biases in any case (YOLOX-IP)."""
+
 
 OptimizerConfig = Annotated[SgdConfig | AdamWConfig, Field(discriminator="kind")]
 
@@ -55,6 +63,9 @@ class StepScheduleConfig(Section):
     warmup: float = Field(default=500, ge=0)
     warmup_factor: float = Field(default=1e-3, ge=0, le=1)
     """Learning rate at the start of the warm-up, as a fraction."""
+
+    warmup_power: PositiveFloat = 1.0
+    """The warm-up rises with this power of time; 2 in YOLOX."""
 
     milestones: tuple[PositiveFloat, ...]
     factor: float = Field(default=0.1, gt=0, lt=1)
@@ -77,8 +88,14 @@ class CosineScheduleConfig(Section):
     warmup_factor: float = Field(default=1e-3, ge=0, le=1)
     """Learning rate at the start of the warm-up, as a fraction."""
 
+    warmup_power: PositiveFloat = 1.0
+    """The warm-up rises with this power of time; 2 in YOLOX."""
+
     final_factor: float = Field(default=0.01, ge=0, le=1)
     """Learning rate at the end, as a fraction."""
+
+    constant_end: float = Field(default=0, ge=0)
+    """How long, in `unit`, it stays there; 15 epochs in YOLOX."""
 
 
 ScheduleConfig = Annotated[StepScheduleConfig | CosineScheduleConfig, Field(discriminator="kind")]
@@ -101,6 +118,9 @@ class TrainConfig(Section):
 
     clip_norm: float | None = Field(default=35.0, gt=0)
     """Largest L2 norm of the gradient; null does not clip."""
+
+    ema: WeightAverageConfig | None = None
+    """Average of the weights over time, to be evaluated and saved; null has none."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast of backbone, pyramid and head; losses and statistics stay in fp32."""

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 import torch
 from torch.optim import SGD, AdamW, Optimizer
 
+from dense_lt.config.averaging import WeightAverageConfig
 from dense_lt.config.experiment import (
     AdamWConfig,
     CosineScheduleConfig,
@@ -23,6 +24,7 @@ from dense_lt.config.experiment import (
 from dense_lt.config.losses import EqualizedFocalLossConfig, EqualizedQualityFocalLossConfig
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint_writer import CheckpointWriter
+from dense_lt.engine.ema import WeightAverage
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.metrics import Recorder
 from dense_lt.engine.optimizers import parameter_groups, scaled_learning_rate
@@ -79,13 +81,16 @@ def build_optimizer(section: OptimizerConfig, detector: Detector, *, batch_size:
         detector,
         weight_decay=section.weight_decay,
         decay_norm_and_bias=section.decay_norm_and_bias,
+        decay_classifier_bias=section.decay_classifier_bias,
     )
     lr = scaled_learning_rate(
         section.lr, batch_size=batch_size, base_batch_size=section.base_batch_size
     )
     match section:
         case SgdConfig():
-            optimizer: Optimizer = SGD(groups, lr=lr, momentum=section.momentum)
+            optimizer: Optimizer = SGD(
+                groups, lr=lr, momentum=section.momentum, nesterov=section.nesterov
+            )
         case AdamWConfig():
             optimizer = AdamW(groups, lr=lr, betas=section.betas)
         case _:
@@ -100,7 +105,7 @@ def build_schedule(
 ) -> Schedule:
     """The schedule in optimizer steps."""
     unit = steps_per_epoch if section.unit == "epochs" else 1.0
-    warmup = Warmup(round(section.warmup * unit), section.warmup_factor)
+    warmup = Warmup(round(section.warmup * unit), section.warmup_factor, section.warmup_power)
     if warmup.steps >= total_steps:
         _logger.warning(
             "schedule.warmup: %d steps, but the run has only %d, so the full learning rate is "
@@ -113,7 +118,8 @@ def build_schedule(
             milestones = tuple(round(milestone * unit) for milestone in section.milestones)
             return StepSchedule(warmup, milestones, section.factor)
         case CosineScheduleConfig():
-            return CosineSchedule(warmup, total_steps, section.final_factor)
+            end = total_steps - round(section.constant_end * unit)
+            return CosineSchedule(warmup, max(end, warmup.steps + 1), section.final_factor)
         case _:
             assert_never(section)
 
@@ -138,6 +144,15 @@ def build_step(
         precision=section.precision,
         failures=run.failures,
     )
+
+
+def build_average(
+    section: WeightAverageConfig | None, detector: Detector, optimizer: Optimizer
+) -> WeightAverage | None:
+    """The average of the detector's weights, if one is wanted; it follows the optimizer's steps."""
+    if section is None:
+        return None
+    return WeightAverage(detector, optimizer, decay=section.decay, warmup=section.warmup)
 
 
 def build_recorder(
@@ -176,6 +191,7 @@ def build_checkpoint_writer(
     categories: CategoryTable,
     *,
     run: RunFolder,
+    average: WeightAverage | None = None,
 ) -> CheckpointWriter:
     """What saves this run; every process calls it."""
     return CheckpointWriter(
@@ -187,6 +203,7 @@ def build_checkpoint_writer(
         categories=categories,
         config=resolved(config),
         best_metric=config.train.keep_best,
+        average=average,
     )
 
 

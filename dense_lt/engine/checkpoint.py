@@ -14,7 +14,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Checkpoint:
     config: dict[str, Any]  # resolved
     versions: dict[str, str | None]
     format: int = FORMAT
+    trained: dict[str, Tensor] = field(default_factory=dict)
+    """Weights as they are trained, where `model` holds their average; else empty."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -172,6 +174,16 @@ def restore_model(detector: nn.Module, checkpoint: Checkpoint) -> None:
             f"{len(wanted)} tensors: {shown}. Build the model from the config of that run."
         )
     detector.load_state_dict(stored, strict=True)
+
+
+def restore_training(detector: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load what training goes on from: as `restore_model`, but never the average of weights.
+
+    Raises:
+        DataError: see `restore_model`.
+    """
+    trained = checkpoint.trained or checkpoint.model
+    restore_model(detector, replace(checkpoint, model=trained))
 
 
 def _rest_of(weights: Path) -> Path:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint import Checkpoint, copy_checkpoint, save_checkpoint
+from dense_lt.engine.ema import WeightAverage
 from dense_lt.engine.run_folder import write_atomically
 from dense_lt.utils import distributed
 from dense_lt.utils.environment import versions
@@ -33,7 +34,7 @@ class CheckpointWriter:
     it. What the thread could not do, the next call or `close` raises.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a checkpoint holds many things
         self,
         folder: Path,
         detector: nn.Module,
@@ -44,6 +45,7 @@ class CheckpointWriter:
         categories: CategoryTable,
         config: Mapping[str, Any],
         best_metric: str | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
         """Remember what to save.
 
@@ -56,6 +58,7 @@ class CheckpointWriter:
             categories: the class table.
             config: the resolved configuration.
             best_metric: the metric whose best checkpoint stays as `best`, None for no such copy.
+            average: of the weights; saved as the model, with the weights as trained beside it.
         """
         self._folder = folder
         self._detector = detector
@@ -65,6 +68,7 @@ class CheckpointWriter:
         self._categories = categories.to_json()
         self._config = dict(config)
         self._best_metric = best_metric
+        self._average = average
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[Path] | None = None
 
@@ -81,12 +85,13 @@ class CheckpointWriter:
         checkpoint = Checkpoint(
             step=step,
             samples_seen=step * self._batch_size,
-            model={name: _copy(t) for name, t in self._detector.state_dict().items()},
+            model=_copies(self._average or self._detector),
             optimizer=_copy_of_state(self._optimizer),
             random_states=states,
             categories=self._categories,
             config=self._config,
             versions=versions(),
+            trained=_copies(self._detector) if self._average else {},
         )
         self._writing = self._thread.submit(self._write, checkpoint)
 
@@ -144,6 +149,10 @@ class CheckpointWriter:
             ) from error
         _logger.info("step %d: wrote %s", checkpoint.step, path)
         return path
+
+
+def _copies(source: nn.Module | WeightAverage) -> dict[str, Tensor]:
+    return {name: _copy(tensor) for name, tensor in source.state_dict().items()}
 
 
 def _copy_of_state(optimizer: Optimizer) -> dict[str, Any]:

@@ -7,13 +7,18 @@ from torch.optim import Optimizer
 
 
 def parameter_groups(
-    model: nn.Module, *, weight_decay: float, decay_norm_and_bias: bool
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    decay_norm_and_bias: bool,
+    decay_classifier_bias: bool = False,
 ) -> list[dict[str, object]]:
     """Trainable parameters in two groups: with weight decay, and without.
 
     Biases and everything with fewer than two axes (scales of normalisation, learnt factors) are
     left undecayed unless `decay_norm_and_bias`: decay there shrinks no capacity, it only pulls a
     classifier's prior and a normalisation's scale towards 0. Frozen parameters are in neither.
+    `decay_classifier_bias` makes an exception for classifiers, as YOLOX-IP does.
     """
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
@@ -21,7 +26,9 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         small = parameter.ndim < 2 or name.endswith(".bias")
-        (undecayed if small and not decay_norm_and_bias else decayed).append(parameter)
+        classifies = decay_classifier_bias and name.endswith("classifier.bias")
+        spared = small and not decay_norm_and_bias and not classifies
+        (undecayed if spared else decayed).append(parameter)
     groups = (decayed, weight_decay), (undecayed, 0.0)
     return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
 

@@ -17,16 +17,17 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Warmup:
-    """A straight line from `factor` up to 1 over the first `steps` optimizer steps."""
+    """From `factor` up to 1 over the first `steps` optimizer steps, with a power of time."""
 
     steps: int
     factor: float
+    power: float = 1.0
 
     def __call__(self, done: int) -> float:
         """Factor in [`factor`, 1]; exactly 1 from step `steps` on."""
         if done >= self.steps:
             return 1.0
-        return self.factor + (1.0 - self.factor) * done / self.steps
+        return self.factor + (1.0 - self.factor) * (done / self.steps) ** self.power
 
 
 @dataclass(frozen=True)
@@ -73,4 +74,5 @@ class CosineSchedule:
 def _warmup_text(warmup: Warmup) -> str:
     if not warmup.steps:
         return "no warm-up"
-    return f"linear warm-up from {warmup.factor:g} over {warmup.steps} steps"
+    kind = "linear" if warmup.power == 1 else f"power {warmup.power:g}"
+    return f"{kind} warm-up from {warmup.factor:g} over {warmup.steps} steps"

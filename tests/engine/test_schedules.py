@@ -12,6 +12,12 @@ def test_warmup_is_a_straight_line_that_ends_exactly_at_one():
     assert warmup(4) == warmup(1000) == 1.0
 
 
+def test_a_quadratic_warmup():
+    """From 0 in 4 steps with power 2: 0, 1/16, 4/16, 9/16, then 1 (YOLOX)."""
+    warmup = Warmup(4, 0.0, 2.0)
+    assert [warmup(done) for done in range(5)] == pytest.approx([0, 1 / 16, 1 / 4, 9 / 16, 1])
+
+
 def test_no_warmup_starts_at_one():
     assert Warmup(0, 0.001)(0) == 1.0
 
