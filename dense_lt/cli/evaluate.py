@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dense_lt.cli import compare, scoring
-from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.errors import ConfigError, DataError
 
 HELP = "evaluate runs (RUN ...), score predictions (score ...), compare runs (compare ...)"
 
@@ -16,6 +18,15 @@ RUNS = "RUN ..."
 """The action without a name: it is put before everything that does not begin with another one."""
 
 ACTIONS = ("score", "compare")
+
+SAME_NUMBERS = (
+    *("device", "threads", "output", "data.workers", "data.cache_images_mb"),
+    *("data.cache_annotations", "evaluation.batch_size", "evaluation.resamples"),
+)
+"""Settings that change how a run is evaluated, but not what comes out."""
+
+LONGEST_NAME = 100
+"""Characters of a folder's name that say what is different."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +70,11 @@ def _configure_runs(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(overrides=[])
     parser.add_argument("--checkpoint", type=Path, help="instead of the latest of the run")
-    parser.add_argument("--out", type=Path, help="instead of RUN/evaluation; for a single run")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="instead of RUN/evaluation (RUN/evaluation_... with other settings); for a single run",
+    )
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -82,17 +97,40 @@ def _evaluate_runs(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"eval: settings ({' '.join(overrides)}) but no RUN; give its folder")
     if len(folders) > 1 and (arguments.out or arguments.checkpoint):
         raise ConfigError("--out and --checkpoint are for a single RUN; evaluate one at a time")
-    results, paths = [], []
+    results, paths, broken = [], [], []
     for folder in folders:
-        out = arguments.out or folder / "evaluation"
-        results += evaluate_run(
-            folder,
-            out,
-            overrides,
-            checkpoint=arguments.checkpoint,
-            resume=arguments.resume,
-        )
+        out = arguments.out or folder / _folder_for(overrides, arguments.checkpoint)
+        try:
+            results += evaluate_run(
+                folder,
+                out,
+                overrides,
+                checkpoint=arguments.checkpoint,
+                resume=arguments.resume,
+            )
+        except (ConfigError, DataError) as error:
+            if len(folders) == 1:
+                raise
+            broken.append(str(error))
+            continue
         paths.append(out / "results.json")
-    if distributed.is_main():
+    if results and distributed.is_main():
         scoring.report(results, paths)
+    if broken:
+        lines = "\n".join(f"  {message}" for message in broken)
+        raise DataError(f"{len(broken)} of {len(folders)} runs were not evaluated:\n{lines}")
     return 0
+
+
+def _folder_for(overrides: Sequence[str], checkpoint: Path | None) -> str:
+    """Where results go in the folder of a run.
+
+    Numbers of other settings or of another checkpoint are not the run's own, and do not replace
+    them.
+    """
+    others = [text for text in overrides if text.partition("=")[0] not in SAME_NUMBERS]
+    others += [checkpoint.stem] if checkpoint else []
+    name = re.sub(r"[^\w.,=+-]+", "-", "_".join(sorted(others)))
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{zlib.crc32(name.encode()):08x}"
+    return f"evaluation_{name}" if name else "evaluation"

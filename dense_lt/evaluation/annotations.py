@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dense_lt.evaluation.checked_cells import checked_cells
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
+from dense_lt.evaluation.invalid_boxes import drop_invalid_boxes
 from dense_lt.evaluation.json_files import read_json
 from dense_lt.evaluation.masks import PackedMasks, encode_segmentation, mask_areas, mask_boxes
 from dense_lt.utils.errors import DataError
@@ -43,17 +44,26 @@ class _Document(TypedDict, total=False):
 _WITHOUT_OUTLINES = msgspec.json.Decoder(_Document)
 
 
-def read_ground_truth(path: Path, *, masks: bool = False) -> GroundTruth:
-    """Read an LVIS or COCO annotation file; polygons are encoded only if `masks` are wanted.
+def read_ground_truth(
+    path: Path, *, masks: bool = False, drop_invalid: bool = False
+) -> GroundTruth:
+    """Read an LVIS or COCO annotation file.
+
+    Args:
+        path: of the file.
+        masks: encode the outlines, too.
+        drop_invalid: leave annotations without a usable box out instead of refusing the file.
 
     Raises:
         DataError: the file cannot be read, or a record in it is broken.
     """
     document = read_json(path, needed=None if masks else _WITHOUT_OUTLINES)
-    return ground_truth_from(document, source=str(path), masks=masks)
+    return ground_truth_from(document, source=str(path), masks=masks, drop_invalid=drop_invalid)
 
 
-def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> GroundTruth:
+def ground_truth_from(
+    document: Any, *, source: str, masks: bool = False, drop_invalid: bool = False
+) -> GroundTruth:
     """Columns of a parsed annotation file; see `read_ground_truth`."""
     _check_parts(document, source)
     images, records = document["images"], document["annotations"]
@@ -64,6 +74,9 @@ def ground_truth_from(document: Any, *, source: str, masks: bool = False) -> Gro
     notes: list[str] = []
     records, image, category = _known(records, image_ids, category_ids, source, notes)
     sizes = _image_sizes(images)
+    if drop_invalid:
+        records, kept = drop_invalid_boxes(records, sizes[image], notes)
+        image, category = image[kept], category[kept]
     encoded = _encode(records, sizes[image], source) if masks else None
     boxes = _boxes(records, encoded, source)
     negatives, not_exhaustive = checked_cells(images, category_ids, source, notes)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.evaluation.masks import PackedMasks, Rle, mask_tools
+from dense_lt.evaluation.masks import PackedMasks, Rle, decode_mask, mask_tools
 
 WIDTH = 0.02
 """Of the band, as a fraction of the image's diagonal."""
@@ -43,7 +43,7 @@ def _bands(masks: PackedMasks) -> Callable[[int], Rle]:
 
     def band(index: int) -> Rle:
         if index not in made:
-            pixels = mask_tools().decode(masks[index])
+            pixels = decode_mask(masks[index])
             made[index] = mask_tools().encode(np.asfortranarray(boundary(pixels)))
         return made[index]
 

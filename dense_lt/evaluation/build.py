@@ -27,6 +27,7 @@ def build_evaluator(
     image_ids: NDArray[np.int64],
     device: torch.device,
     precision: str = "fp32",
+    drop_invalid_boxes: bool = False,
 ) -> DetectorEvaluator:
     """An evaluator of detectors whose labels are those of `categories`.
 
@@ -37,11 +38,14 @@ def build_evaluator(
         image_ids: of the data set, in its order; `config.images` of them are evaluated.
         device: where to predict.
         precision: "fp32" or "bf16".
+        drop_invalid_boxes: as in the data section.
 
     Raises:
         DataError: the annotations cannot be used.
     """
-    ground_truth = read_ground_truth(annotations, masks="segm" in config.iou_types)
+    ground_truth = read_ground_truth(
+        annotations, masks="segm" in config.iou_types, drop_invalid=drop_invalid_boxes
+    )
     if config.images is not None:
         ground_truth = ground_truth.only_images(image_ids[: config.images])
     return DetectorEvaluator(

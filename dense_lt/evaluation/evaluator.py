@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dense_lt.data.categories import CategoryTable
 from dense_lt.evaluation.classifier import CLASSIFIER_FILE, weights_of
@@ -116,7 +118,10 @@ class Evaluator(ABC):
             results = [
                 _complete(result, predicted, facts, notes)
                 for result in self.score(
-                    predicted.predictions, run=facts.name, resample=folder is not None
+                    predicted.predictions,
+                    image_ids=predicted.image_ids,
+                    run=facts.name,
+                    resample=folder is not None,
                 )
             ]
             self._report(results, predicted.predictions, folder)
@@ -127,12 +132,19 @@ class Evaluator(ABC):
 
     @abstractmethod
     def score(
-        self, predictions: Predictions, *, run: str, resample: bool
+        self,
+        predictions: Predictions,
+        *,
+        image_ids: NDArray[np.int64] | None = None,
+        run: str,
+        resample: bool,
     ) -> list[EvaluationResult]:
         """Measure `predictions`, the headline first.
 
         Args:
             predictions: of all images.
+            image_ids: that were predicted; None for all. Others, whose file could not be read, say
+                nothing of the detector: they leave the evaluation with their objects.
             run: name to put over the numbers.
             resample: numbers on the way need no intervals; those that are kept do.
         """
@@ -191,18 +203,37 @@ class DetectorEvaluator(Evaluator):
         return Keep.for_protocols([(own.rules, own.all_caps) for own in self.settings])
 
     def score(
-        self, predictions: Predictions, *, run: str, resample: bool
+        self,
+        predictions: Predictions,
+        *,
+        image_ids: NDArray[np.int64] | None = None,
+        run: str,
+        resample: bool,
     ) -> list[EvaluationResult]:
         """One result for each of the settings."""
+        truth = self.ground_truth
+        if image_ids is not None and len(unread := np.setdiff1d(truth.image_ids, image_ids)):
+            note = note_of_unread(unread.tolist(), len(truth.image_ids))
+            truth = truth.only_images(image_ids)
+            truth = replace(truth, notes=(*truth.notes, note))
         return [
             score(
-                self.ground_truth,
+                truth,
                 predictions,
                 replace(own, resamples=own.resamples * resample, image_cap=self.image_cap),
                 run=run,
             )
             for own in self.settings
         ]
+
+
+def note_of_unread(names: Sequence[object], images: int) -> str:
+    """What the results say of images that could not be read."""
+    shown = ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
+    return (
+        f"{len(names)} of {images:,} images could not be read ({shown}; the log says why) and are "
+        "left out of the evaluation, with their objects"
+    )
 
 
 def _complete(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -142,6 +143,13 @@ def _encode_polygons(polygons: list[list[float]], size: tuple[int, int] | None) 
         return tools.merge(parts) if len(parts) > 1 else parts[0]
     except Exception as error:  # pycocotools raises bare Exceptions for what it does not understand
         raise ValueError(f"polygons that cannot be read: {error}") from error
+
+
+def decode_mask(mask: Rle) -> NDArray[np.uint8]:
+    """(H, W) pixels, 1 where the mask is."""
+    with warnings.catch_warnings():  # pycocotools 2.0.11 lacks a keyword that NumPy 2 asks for
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return mask_tools().decode(mask)
 
 
 def box_as_polygon(box: Sequence[float]) -> list[list[float]]:

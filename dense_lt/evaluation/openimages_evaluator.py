@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from dense_lt.data.openimages.classes import class_index
 from dense_lt.data.table import AnnotationTable
-from dense_lt.evaluation.evaluator import Evaluator
+from dense_lt.evaluation.evaluator import Evaluator, note_of_unread
 from dense_lt.evaluation.ground_truth import look_up
 from dense_lt.evaluation.openimages_predictions import (
     select_predictions,
@@ -58,14 +59,20 @@ class OpenImagesEvaluator(Evaluator):
         self._counts = np.array(self.categories.instance_counts, np.int64)[own]
 
     def score(
-        self, predictions: Predictions, *, run: str, resample: bool
+        self,
+        predictions: Predictions,
+        *,
+        image_ids: NDArray[np.int64] | None = None,
+        run: str,
+        resample: bool,
     ) -> list[EvaluationResult]:
         """One result for each protocol."""
         columns = self._columns(predictions)
+        truth = self._without_unread(image_ids)
         return [
             score_columns(
-                self.truth,
-                select_predictions(self.truth, *columns, expand=protocol == "openimages-expanded"),
+                truth,
+                select_predictions(truth, *columns, expand=protocol == "openimages-expanded"),
                 self._counts,
                 protocol=protocol,
                 resamples=self.resamples * resample,
@@ -73,6 +80,18 @@ class OpenImagesEvaluator(Evaluator):
             )
             for protocol in self.protocols
         ]
+
+    def _without_unread(self, image_ids: NDArray[np.int64] | None) -> OpenImagesTruth:
+        if image_ids is None:
+            return self.truth
+        names = self._names[~np.isin(self._image_ids, image_ids)]
+        unread = np.isin(self.truth.image_ids, names)
+        if not unread.any():
+            return self.truth
+        shown = self.truth.image_ids[unread].astype(str).tolist()
+        truth = self.truth.only_images(self.truth.image_ids[~unread])
+        note = note_of_unread(shown, len(unread))
+        return replace(truth, notes=(*truth.notes, note))
 
     def save(self, predictions: Predictions, folder: Path) -> None:
         """Write the challenge's CSV file as well."""

@@ -15,6 +15,7 @@ from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.bootstrap import bootstrap
 from dense_lt.evaluation.calibration import Calibration
 from dense_lt.evaluation.curves import Curves
+from dense_lt.evaluation.doubts import doubts_about_boxes
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.intervals import SEED
 from dense_lt.evaluation.lvis import match_detections
@@ -238,6 +239,7 @@ def _notes(
                 f"{settings.all_caps[0]:,} detections: fine if nothing was cut, but predictions "
                 "that were capped per image make this protocol's numbers too low"
             )
+    notes += doubts_about_boxes(predictions, ground_truth)
     if not len(predictions):
         notes.append("there are no detections: precision and recall are 0")
     crowds = np.count_nonzero(ground_truth.crowd)

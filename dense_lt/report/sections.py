@@ -17,7 +17,7 @@ from dense_lt.report.document import (
     Table,
 )
 from dense_lt.report.intervals import Estimate
-from dense_lt.report.settings import SettingDifference
+from dense_lt.report.settings import SEED_KEYS, SettingDifference, seeds_of
 from dense_lt.report.tables import NOT_AVAILABLE, percent, signed_percent
 from dense_lt.report.verdict import verdict
 
@@ -99,8 +99,13 @@ def _facts_of(experiment: Experiment) -> dict[str, str]:
 
 
 def _seeds(experiment: Experiment) -> str:
-    seeds = [run.config.get("seed") for run in experiment.runs if run.config is not None]
-    return f" (seed {', '.join(str(seed) for seed in seeds)})" if seeds else ""
+    """Of every run, and of its data if runs differ in it: "(seed 0, 1; data seed 0, 1)"."""
+    pairs = [pair for pair in map(seeds_of, experiment.runs) if pair is not None]
+    if not pairs:
+        return ""
+    own, data = ([str(pair[index]) for pair in pairs] for index in range(len(SEED_KEYS)))
+    text = f"seed {', '.join(own)}"
+    return f" ({text}; data seed {', '.join(data)})" if len(set(data)) > 1 else f" ({text})"
 
 
 def by_group(comparison: Comparison, figures: Sequence[Figure]) -> Section:

@@ -193,6 +193,24 @@ def test_a_run_is_predicted_and_scored(run_folder, capsys):
     assert (run_folder / "evaluation" / "classifier.json").is_file()
 
 
+def test_numbers_of_other_settings_do_not_replace_the_runs_own(run_folder, capsys):
+    assert cli.main(["eval", str(run_folder), "device=cpu", "evaluation.images=4"]) == 0
+    other = run_folder / "evaluation_evaluation.images=4" / "results.json"
+    assert str(other) in capsys.readouterr().out
+    assert EvaluationResult.load(other).counts["images"] == 4
+    own = run_folder / "evaluation" / "results.json"
+    assert not own.is_file() or EvaluationResult.load(own).counts["images"] == 20
+
+
+def test_a_broken_run_does_not_keep_the_others_from_being_evaluated(run_folder, tmp_path, capsys):
+    runs = [str(tmp_path / "nothing"), str(run_folder)]
+    assert cli.main(["eval", *runs, "device=cpu", "evaluation.images=2"]) == 2
+    captured = capsys.readouterr()
+    assert "1 of 2 runs were not evaluated" in captured.err
+    assert "nothing: this is no run folder" in captured.err
+    assert "2 images" in captured.out
+
+
 def test_a_run_can_be_evaluated_on_its_first_images(run_folder, tmp_path):
     (result,) = evaluate_run(run_folder, tmp_path, ["evaluation.images=6", "device=cpu"])
     assert result.counts["images"] == 6

@@ -43,6 +43,17 @@ def test_numbers_on_the_way_write_nothing_and_have_no_intervals(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_images_that_could_not_be_read_leave_the_evaluation(tmp_path, on_disk):
+    """The third image's cup counts as missed only where the image was looked at: 2 of 2 found."""
+    batches = list(loader())[:2]
+    folder = tmp_path if on_disk else None
+    (result,) = evaluator()(OracleDetector(), batches, FACTS, folder)
+    assert (result.counts["images"], result.counts["annotations"]) == (2, 2)
+    assert result.metrics["AR@300"] == pytest.approx(1)
+    assert any("1 of 3 images could not be read (8; the log" in note for note in result.notes)
+
+
 def test_a_detector_that_finds_nothing_gets_zeros_and_a_note():
     (result,) = evaluator()(BlindDetector(), list(loader()))
     assert result.metrics["AP"] == 0

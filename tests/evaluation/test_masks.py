@@ -4,6 +4,7 @@ import pytest
 from dense_lt.evaluation.masks import (
     PackedMasks,
     box_as_polygon,
+    decode_mask,
     encode_segmentation,
     mask_areas,
     mask_boxes,
@@ -62,3 +63,10 @@ def test_polygons_and_run_lengths_give_the_same_mask():
 def test_what_is_no_mask_says_why(segmentation, size, message):
     with pytest.raises(ValueError, match=message):
         encode_segmentation(segmentation, size)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pixels_of_a_mask_come_without_a_warning():
+    pixels = decode_mask(_rectangle(3, 2, 5, 4))
+    assert pixels.shape == SIZE
+    assert pixels.sum() == pixels[2:6, 3:8].sum() == 5 * 4

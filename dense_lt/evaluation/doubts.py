@@ -1,0 +1,55 @@
+"""Are predicted boxes what they should be? Mistakes that give numbers, only very low ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dense_lt.evaluation.ground_truth import GroundTruth, look_up
+from dense_lt.evaluation.predictions import Predictions
+
+SAMPLE = 10_000
+"""Detections that are looked at, spread over the file."""
+
+FEWEST = 10
+"""Boxes that may be unusual without a word."""
+
+MANY = 0.2
+"""Part of the boxes from which on a mistake is more likely than an unusual detector."""
+
+UNIT = 1.5
+"""No coordinate of a box in fractions of its image is larger."""
+
+SMALLEST_IMAGE = 16
+"""Pixels; in smaller images, boxes may be as small as fractions are."""
+
+
+def doubts_about_boxes(predictions: Predictions, ground_truth: GroundTruth) -> list[str]:
+    """Warnings that name the first entry with a doubtful box: corners, or fractions of the image.
+
+    An image without a known size, and detections without boxes, raise no doubts.
+    """
+    if predictions.boxes is None or not len(predictions):
+        return []
+    entries = np.unique(np.linspace(0, len(predictions) - 1, SAMPLE).astype(np.int64))
+    image, known = look_up(ground_truth.image_ids, predictions.image_ids[entries])
+    known &= ground_truth.image_sizes[image].min(axis=1) >= SMALLEST_IMAGE
+    entries, sizes = entries[known], ground_truth.image_sizes[image[known]][:, ::-1]
+    boxes = predictions.boxes[entries].astype(np.float64)
+    if len(entries) < FEWEST:
+        return []
+    if boxes.max() <= UNIT:
+        return [
+            f"{predictions.source}: no coordinate is above {UNIT}, as in entry {entries[0]}: "
+            f"{boxes[0].tolist()}. Are these fractions of the image? Pixels are needed"
+        ]
+    beyond = boxes[:, :2] + boxes[:, 2:] - sizes
+    outside = (beyond > 0.05 * sizes).any(axis=1)
+    if outside.mean() <= MANY:
+        return []
+    first = int(np.argmax(outside))
+    return [
+        f"{predictions.source}: {100 * outside.mean():.0f}% of the boxes reach out of their image, "
+        f"first entry {entries[first]}: {boxes[first].tolist()} in an image of {sizes[first][0]} x "
+        f"{sizes[first][1]} pixels. Are these corners [x1, y1, x2, y2], or of an image of another "
+        "size? [x, y, width, height] is needed"
+    ]

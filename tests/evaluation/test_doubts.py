@@ -1,0 +1,50 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.evaluation_cases import make_case
+from helpers.evaluation_oracle import columns
+
+from dense_lt.evaluation.doubts import doubts_about_boxes
+from dense_lt.evaluation.score import score
+
+
+@pytest.fixture
+def case():
+    """Images of 120 x 120 pixels; the boxes are inside."""
+    truth, found = columns(*make_case(0, images=20))
+    assert found.boxes is not None
+    inside = np.minimum(found.boxes[:, 2:], 120 - found.boxes[:, :2])
+    return truth, replace(found, boxes=np.concatenate([found.boxes[:, :2], inside], axis=1))
+
+
+def test_usual_boxes_raise_no_doubts(case):
+    assert doubts_about_boxes(case[1], case[0]) == []
+
+
+def test_corners_in_place_of_sides_are_noted_with_an_entry(case):
+    truth, found = case
+    corners = replace(
+        found, boxes=np.concatenate([found.boxes[:, :2], found.boxes[:, :2] + 60], axis=1)
+    )
+    (note,) = doubts_about_boxes(corners, truth)
+    assert "found.json" in note
+    assert "Are these corners [x1, y1, x2, y2]" in note
+    entry = int(note.split("first entry ")[1].split(":")[0])
+    assert str(corners.boxes[entry].tolist()) in note
+    assert note in score(truth, corners).notes
+
+
+def test_fractions_of_the_image_are_noted(case):
+    truth, found = case
+    (note,) = doubts_about_boxes(replace(found, boxes=found.boxes / 120), truth)
+    assert "found.json: no coordinate is above 1.5, as in entry 0" in note
+
+
+def test_few_boxes_unknown_sizes_and_masks_alone_raise_no_doubts(case):
+    truth, found = case
+    wrong = replace(found, boxes=found.boxes / 120)
+    assert doubts_about_boxes(wrong.select(np.arange(9)), truth) == []
+    unknown = replace(truth, image_sizes=np.zeros_like(truth.image_sizes))
+    assert doubts_about_boxes(wrong, unknown) == []
+    assert doubts_about_boxes(replace(found, boxes=None), truth) == []
