@@ -1,5 +1,7 @@
 """Every loss against its paper's formula and autograd, with and without federated annotation."""
 
+from typing import get_args
+
 import pytest
 import torch
 from helpers.dense_loss import draw_problem
@@ -11,28 +13,18 @@ from dense_lt.config.losses import ClassificationLossConfig
 from dense_lt.losses.build import build_classification_loss
 from dense_lt.ops.matching import BACKGROUND
 
+SECTIONS = get_args(get_args(ClassificationLossConfig)[0])
 CLASSES, IMAGES, ROWS = 6, 3, (30, 12)
 """Classes, images, and rows of the two levels, image after image."""
 
 COUNTS = ClassCounts(images=(1, 3, 200, 40, 900, 0), instances=(1, 9, 500, 41, 3000, 0))
 KINDS = {
-    "focal": {},
-    "bce": {},
-    "equalized_focal": {},
-    "quality_focal": {},
-    "equalized_quality_focal": {},
-    "varifocal": {},
-    "eql_v1": {},
+    **{section.model_fields["kind"].annotation.__args__[0]: {} for section in SECTIONS},
     "eql_v1 published": {"kind": "eql_v1", "alpha": -1, "gamma": 0, "threshold": 4},
-    "eql_v2": {},
-    "eql_v2_focal": {},
     "eql_v2_focal with objectness": {"kind": "eql_v2_focal", "objectness": True},
-    "class_weighted_focal": {},
-    "seesaw": {},
     "mitigation": {"kind": "seesaw", "compensation": 0, "count": "images"},
     "compensation": {"kind": "seesaw", "mitigation": 0, "alpha": -1, "gamma": 0},
     "federated_loss": {"num_classes": 3},
-    "ecm": {},
     "ecm published": {"kind": "ecm", "alpha": -1, "gamma": 0},
 }
 POSITIVE_COUNTS = ClassCounts(*(tuple(max(n, 1) for n in column) for column in COUNTS))
