@@ -1,4 +1,4 @@
-"""JSON objects that hold long lists, a few MB at a time: the whole tree is never in memory.
+"""JSON objects that hold long lists, a piece at a time: the whole tree is never in memory.
 
 A list is cut where one entry seems to end and the next to begin. What is before the cut, put into
 brackets, is JSON only if the cut fell between two entries, so that decoding proves the guess; where
@@ -19,8 +19,8 @@ import msgspec
 
 from dense_lt.utils.errors import DataError
 
-PIECE = 4 << 20
-"""Bytes of a list that are decoded at once."""
+PIECE = 1 << 19
+"""Bytes of a list that are decoded at once: what comes of so few stays in cache."""
 
 LARGEST = 256 << 20
 """An entry that is longer is taken for broken: reading on to the end of the file would not help."""
@@ -34,6 +34,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _SPACE_BYTES = re.compile(rb"[ \t\r\n]*")
 _NAME = re.compile(rb'("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*')
 _SKIP: Decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_ENDS = frozenset(",]}")
 _SCANNER = json.JSONDecoder()
 _CUT_OFF = "is not JSON (or is cut off)"
 
@@ -210,8 +211,8 @@ class JsonFile:
     def _walk(self, at: int, size: int, most: int | None = None) -> tuple[list[Any], int]:
         """Values end to end with commas between, and where the last whole one stops.
 
-        Only values that something follows are whole: a number may be cut. Latin letters stand for
-        bytes: one letter a byte, and strings end where they do in UTF-8.
+        Only values that a comma or a bracket follows are whole: a number may be cut. Latin letters
+        stand for bytes: one letter a byte, and strings end where they do in UTF-8.
 
         Raises:
             DataError: not even one value is whole, and a longer window will not help.
@@ -229,7 +230,8 @@ class JsonFile:
             except (ValueError, RecursionError) as error:
                 raise self._broken(at + start, str(error)) from error
             follows = _end_of_space(window, end)
-            if follows == len(window):
+            if window[follows : follows + 1] not in _ENDS:
+                where = at + follows
                 break
             values, stop = [value] if most else [], end
             if window[follows] != ",":

@@ -185,8 +185,9 @@ def _label_lists(lists: Ragged, ids: np.ndarray, labels: np.ndarray) -> Ragged:
 def _segmentations(
     rows: AnnotationRows, content: bytes | FileBytes, order: np.ndarray
 ) -> PackedSegmentations:
-    offsets = offsets_of(rows.column("length"))
-    return PackedSegmentations(content, offsets[:-1][order], offsets[1:][order])
+    return PackedSegmentations(
+        content, rows.column("text.start")[order], rows.column("text.end")[order]
+    )
 
 
 def _log_assumptions(path: Path, found: Scan) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from dense_lt.data.json_lists import Decoder, Piece
+from dense_lt.data.outline_texts import outline_texts
 from dense_lt.data.table import Ragged, offsets_of
 from dense_lt.data.validate import LARGEST_ID, Record, is_box, is_integer, is_length, is_number
 
@@ -26,9 +27,6 @@ NOT_SAID, NEITHER = -1, 2
 
 _CROWD: dict[object, int] = {msgspec.UNSET: NOT_SAID, 0: 0, 1: 1}
 _Integer = Annotated[int, msgspec.Meta(ge=-LARGEST_ID, le=LARGEST_ID)]
-_SPACES = b" \t\r\n"
-_NUMERIC = b"0123456789.,-[]"
-_NOTHING = frozenset((b"", b"null", b"[]", b"{}", b'""', b"0", b"false"))
 
 
 class ImageRecord(msgspec.Struct, gc=False):
@@ -55,17 +53,11 @@ class AnnotationRecord(msgspec.Struct, gc=False):
     segmentation: msgspec.Raw = msgspec.Raw()
 
 
-class _Runs(msgspec.Struct, gc=False):
-    size: tuple[int, int]
-    counts: str | list[Annotated[int, msgspec.Meta(ge=0)]]
-
-
 DECODERS: dict[str, Decoder] = {
     "images": msgspec.json.Decoder(list[ImageRecord]),
     "annotations": msgspec.json.Decoder(list[AnnotationRecord]),
     "categories": msgspec.json.Decoder(list[Any]),
 }
-_RUNS = msgspec.json.Decoder(_Runs)
 
 
 class Span(NamedTuple):
@@ -133,8 +125,8 @@ class ImageRows(Rows):
 class AnnotationRows(Rows):
     """Columns `id`, `image_id`, `category_id`, `bbox` (xywh), `area` (NaN: not given), `crowd`.
 
-    With masks also `length`: bytes of the text that `content` gets for each; and for run lengths
-    `runs.row`, `runs.size` (height, width).
+    With masks also `text.start` and `text.end`, where the segmentation is in what `content` gets;
+    and for run lengths `runs.row`, `runs.size` (height, width).
 
     Args:
         content: where the texts of segmentations are written; None looks at none.
@@ -143,6 +135,7 @@ class AnnotationRows(Rows):
     def __init__(self, content: BinaryIO | None) -> None:
         super().__init__()
         self._content = content
+        self._written = 0
 
     def add(self, piece: Piece) -> None:
         """Rows of the records of a piece."""
@@ -167,45 +160,16 @@ class AnnotationRows(Rows):
     def _outlines(
         self, records: Sequence[AnnotationRecord], content: BinaryIO
     ) -> dict[str, np.ndarray]:
-        raw = [bytes(one.segmentation) for one in records]
-        texts = [one.translate(None, _SPACES) if one[:1] == b"[" else one for one in raw]
-        texts = [b"" if text in _NOTHING else text for text in texts]
-        joined = b"".join(texts)
-        content.write(joined)
-        if joined.translate(None, _NUMERIC):
-            odd = [bool(text.translate(None, _NUMERIC)) or not _is_sound(text) for text in texts]
-        else:
-            odd = [not _is_sound(text) for text in texts]
-        rows, sizes = [], []
-        for row in [row for row, text in enumerate(texts) if text[:1] == b"{"]:
-            try:
-                runs = _RUNS.decode(texts[row])
-            except msgspec.DecodeError:
-                continue
-            odd[row] = not runs.counts or (
-                isinstance(runs.counts, str) and not runs.counts.isascii()
-            )
-            rows.append(self.count + row)
-            sizes.append(runs.size)
+        texts = outline_texts([one.segmentation for one in records])
+        first, self._written = self._written, self._written + len(texts.joined)
+        content.write(texts.joined)
         return {
-            "length": _integers(len(text) for text in texts),
-            "odd": np.array(odd, dtype=bool),
-            "runs.row": np.array(rows, dtype=np.int64),
-            "runs.size": np.array(sizes, dtype=np.int64).reshape(-1, 2),
+            "text.start": first + texts.starts,
+            "text.end": first + texts.ends,
+            "odd": texts.odd,
+            "runs.row": self.count + texts.runs_row,
+            "runs.size": texts.runs_size,
         }
-
-
-def _is_sound(text: bytes) -> bool:
-    """Whether a list of nothing but numbers is one of polygons, each of three points or more."""
-    if not text:
-        return True
-    polygons = text[2:-2].split(b"],[")
-    return (
-        text[:2] == b"[["
-        and text[-2:] == b"]]"
-        and text.count(b"[") == len(polygons) + 1
-        and all((commas := one.count(b",")) >= 5 and commas & 1 for one in polygons)
-    )
 
 
 def _image_of(record: object) -> ImageRecord:

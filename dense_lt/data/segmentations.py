@@ -27,7 +27,7 @@ Segmentation = list[list[float]] | dict[str, Any] | None
 MIN_POLYGON = 6
 """Numbers of a triangle; pycocotools takes four numbers for a box."""
 
-NONE = b""
+_EMPTY = b"[]"
 _POLYGONS = msgspec.json.Decoder(list[list[float]])
 
 
@@ -55,7 +55,7 @@ class PackedSegmentations:
 
     def given(self) -> np.ndarray:
         """(M,) bool: instances that have a segmentation."""
-        return self.ends > self.starts
+        return self.ends - self.starts > len(_EMPTY)
 
     def select(self, instances: np.ndarray) -> PackedSegmentations:
         """Those of some instances, in this order; the texts are shared."""
@@ -65,7 +65,7 @@ class PackedSegmentations:
 def pack(segmentation: Segmentation) -> bytes:
     """Text that `unpack` turns back into the same masks."""
     if not segmentation:
-        return NONE
+        return b""
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), bytes):
         segmentation = {**segmentation, "counts": segmentation["counts"].decode("ascii")}
     return json.dumps(segmentation, separators=(",", ":")).encode()
@@ -77,7 +77,7 @@ def unpack(packed: bytes) -> Segmentation:
     Raises:
         ValueError: it is neither.
     """
-    if packed == NONE:
+    if len(packed) <= len(_EMPTY):
         return None
     if packed[:1] == b"{":
         return compress_runs(json.loads(packed))
@@ -85,7 +85,7 @@ def unpack(packed: bytes) -> Segmentation:
         polygons = _POLYGONS.decode(packed)
     except msgspec.DecodeError:  # something in it is no number
         polygons = json.loads(packed)
-    return [polygon for polygon in polygons if is_polygon(polygon)] or None
+    return [polygon for polygon in polygons or () if is_polygon(polygon)] or None
 
 
 def is_polygon(value: object) -> TypeGuard[list[float]]:
