@@ -22,6 +22,7 @@ from dense_lt.engine.build import (
 from dense_lt.engine.ema import WeightAverage
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.schedules import Schedule
+from dense_lt.engine.start import freeze, init_from
 from dense_lt.inference.build import to_device
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
@@ -44,8 +45,12 @@ class TrainingParts(NamedTuple):
     average: WeightAverage | None  # of the detector's weights
 
 
-def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts:
+def build_parts(
+    config: ExperimentConfig, device: torch.device, *, resumed: bool = False
+) -> TrainingParts:
     """Seed, read the data, build the rest; equal in every process.
+
+    A `resumed` run gets its weights from its checkpoint, not from `model.init_from`.
 
     Raises:
         ConfigError, DataError: a setting does not fit the data, or a file cannot be used.
@@ -61,6 +66,9 @@ def build_parts(config: ExperimentConfig, device: torch.device) -> TrainingParts
     classes = data.categories
     counts = ClassCounts(classes.image_counts, classes.instance_counts)
     detector = to_device(build_detector(config.model, len(classes), counts), config, device)
+    if config.model.init_from is not None and not resumed:
+        logger.info(init_from(detector, config.model.init_from, leave_out=config.model.init_except))
+    freeze(detector, config.model.frozen)
     tie_to_classes(detector, classes.names)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)

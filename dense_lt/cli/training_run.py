@@ -55,7 +55,7 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
     checkpoint = find_checkpoint(run) if resume else None
     if checkpoint:
         check_config(checkpoint, resolved(config))
-    parts = build_parts(config, device)
+    parts = build_parts(config, device, resumed=checkpoint is not None)
     if checkpoint:
         _restore(parts, checkpoint)
     evaluate = _evaluation(config, parts, run)  # reads the ground truth: before anything is written

@@ -13,6 +13,7 @@ from dense_lt.config.heads import DenseHeadConfig
 from dense_lt.config.losses import ClassificationLossConfig, FocalLossConfig
 from dense_lt.config.pyramids import PathAggregationConfig
 from dense_lt.config.section import Section
+from dense_lt.config.start import DetectorSection
 
 
 class BackboneConfig(Section):
@@ -136,13 +137,10 @@ def _pyramid_kind(given: Any) -> str:
     return given.get("kind", "fpn") if isinstance(given, dict) else given.kind
 
 
-class OneStageConfig(Section):
+class OneStageConfig(DetectorSection):
     """Backbone, pyramid, one dense head (the EFL "improved baseline" by default)."""
 
     kind: Literal["one_stage"] = "one_stage"
-    num_classes: PositiveInt | None = None
-    """Normally null: read from the annotations. A number that differs from them is an error."""
-
     backbone: BackboneConfig = BackboneConfig()
     pyramid: Annotated[
         Annotated[PyramidConfig, Tag("fpn")]

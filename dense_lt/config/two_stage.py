@@ -10,6 +10,7 @@ from dense_lt.config.box_losses import SmoothL1LossConfig
 from dense_lt.config.model import AnchorsConfig, BackboneConfig, PyramidConfig
 from dense_lt.config.region_losses import RegionLossConfig, SoftmaxLossConfig
 from dense_lt.config.section import Section
+from dense_lt.config.start import DetectorSection
 
 
 class ProposalAnchorsConfig(AnchorsConfig):
@@ -182,6 +183,41 @@ class MaskHeadConfig(Section):
     """Factor on its loss in the total."""
 
 
+class CascadeConfig(Section):
+    """Box heads in a row, each on the boxes of the one before (Cai and Vasconcelos 2018; HTC)."""
+
+    ious: tuple[float, ...] = Field(default=(0.5, 0.6, 0.7), min_length=2)
+    """Of each stage: from this IoU with an object on a region is positive."""
+
+    weights: tuple[PositiveFloat, ...] = (1.0, 0.5, 0.25)
+    """Of each stage: factor on its losses."""
+
+    deviations: tuple[tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat], ...] = (
+        (0.1, 0.1, 0.2, 0.2),
+        (0.05, 0.05, 0.1, 0.1),
+        (0.033, 0.033, 0.067, 0.067),
+    )
+    """Of each stage: units of the four box codes; instead of `head.deviations`."""
+
+    interleaved: bool = False
+    """A mask branch learns from the boxes that its own stage has refined (HTC; Chen et al. 2019)."""
+
+    mask_flow: bool = False
+    """Features of a mask head add to those of the next stage's (HTC)."""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        lengths = {len(self.ious), len(self.weights), len(self.deviations)}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"`ious` has {len(self.ious)} entries, `weights` {len(self.weights)} and "
+                f"`deviations` {len(self.deviations)}; give one for each stage"
+            )
+        if not all(0 < iou <= 1 for iou in self.ious):
+            raise ValueError(f"`ious` must lie within (0, 1], got {list(self.ious)}")
+        return self
+
+
 class RegionInferenceConfig(Section):
     """From region outputs to detections."""
 
@@ -195,13 +231,10 @@ class RegionInferenceConfig(Section):
     """Detections kept per image, over all classes."""
 
 
-class TwoStageConfig(Section):
+class TwoStageConfig(DetectorSection):
     """Faster or Mask R-CNN on any timm backbone, with the defaults published for LVIS."""
 
     kind: Literal["two_stage"]
-    num_classes: PositiveInt | None = None
-    """Normally null: read from the annotations. A number that differs from them is an error."""
-
     backbone: BackboneConfig = BackboneConfig()
     pyramid: PyramidConfig = PyramidConfig(levels=(2, 6), backbone_levels=(2, 5), above="max_pool")
     proposals: ProposalNetworkConfig = ProposalNetworkConfig()
@@ -213,7 +246,21 @@ class TwoStageConfig(Section):
     mask: MaskHeadConfig | None = None
     """Predict masks too (Mask R-CNN); null does not."""
 
+    cascade: CascadeConfig | None = None
+    """Several box heads in a row (Cascade R-CNN, HTC); null has one."""
+
     inference: RegionInferenceConfig = RegionInferenceConfig()
+
+    @model_validator(mode="after")
+    def _masks_flow(self) -> Self:
+        if self.cascade is None or not (self.cascade.interleaved or self.cascade.mask_flow):
+            return self
+        if self.mask is None:
+            raise ValueError(
+                "`cascade.interleaved` and `cascade.mask_flow` are about masks; set `mask`, or "
+                "leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
