@@ -88,7 +88,7 @@ BAD_SETTINGS = [
     ("", ("train.epochs=3",), r"train: give exactly one of `steps` and `epochs`"),
     ("", ("schedule.unit=epochs",), r"`schedule\.unit: epochs` needs `train\.epochs`"),
     ("", ("evaluation.max_detections=[1000]",), r"asks for 1000 .* keeps 300; raise the latter"),
-    ("", ("evaluation.iou_types=[segm]",), r"a one_stage model predicts no masks; remove it"),
+    ("", ("evaluation.iou_types=[segm]",), r"this one_stage model predicts no masks; remove it"),
     (
         "",
         ("train.micro_batches=3",),
