@@ -1,4 +1,4 @@
-"""`dense-lt data draw --out DIR`, `dense-lt data check CONFIG`, `dense-lt data preview CONFIG`."""
+"""`dense-lt data draw --out DIR`, `check CONFIG`, `preview CONFIG`, `convert SOURCE --out PATH`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import ValidationError
 
+from dense_lt.cli import convert
 from dense_lt.config.data import DrawnConfig
 from dense_lt.utils.errors import ConfigError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from dense_lt.data.dataset import DetectionDataset
     from dense_lt.data.faults import Fault
 
-HELP = "draw the embedded data set, check or preview data of your own"
+HELP = "draw the embedded data set, check or preview your own, convert Open Images"
 NUM_SAMPLES = 16
 MOST_CLASSES = 12
 """Classes that `check` names in each group, those with the most training images."""
@@ -68,14 +69,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--samples", type=int, default=NUM_SAMPLES, metavar="N", help="how many (default: 16)"
     )
     check.add_argument("--images", action="store_true", help="decode every image as well")
+    convert.configure(actions.add_parser("convert", help=convert.HELP))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw, check or preview; 1 when `check` finds what must be mended."""
+    """Draw, check, preview or convert; 1 when `check` finds what must be mended."""
     from dense_lt.utils.logs import set_up_logs
 
     set_up_logs()
-    return {"draw": _draw, "check": _check, "preview": _preview}[arguments.action](arguments)
+    actions = {"draw": _draw, "check": _check, "preview": _preview, "convert": convert.run}
+    return actions[arguments.action](arguments)
 
 
 def _draw(arguments: argparse.Namespace) -> int:

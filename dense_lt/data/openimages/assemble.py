@@ -113,16 +113,16 @@ def _verify(
     Some thousand images at a time: a hierarchy makes ten of one absent class.
     """
     learnt = ~is_group_of(boxes.flags) | (options.group_of == "use")
-    box_rows = _Rows(images.of_boxes, boxes.category)
+    box_rows = _Rows(images.of_boxes, boxes.category, learnt)
     label_rows = None
     if labels is not None and images.of_labels is not None:
-        label_rows = _Rows(images.of_labels, labels.category)
+        label_rows = _Rows(images.of_labels, labels.category, labels.present)
     negatives, not_exhaustive = _Lists(), _Lists()
     for start in range(0, len(kept), IMAGES):
         own = kept[start : start + IMAGES]
         verified = verify(
-            *box_rows.cells(own, learnt, relations),
-            label_rows and label_rows.cells(own, labels.present, relations),
+            *box_rows.cells(own, relations),
+            label_rows and label_rows.cells(own, relations),
             relations,
             expand_boxes=options.expand_boxes,
             expand_labels=options.expand_labels,
@@ -134,22 +134,22 @@ def _verify(
 
 
 class _Rows:
-    """Rows of a file by image."""
+    """Rows of a file by image; of two kinds, those that are chosen and the others."""
 
-    def __init__(self, image: NDArray[np.int32], category: NDArray[np.int16]) -> None:
-        self._image, self._category = image, category
+    def __init__(
+        self, image: NDArray[np.int32], category: NDArray[np.int16], chosen: NDArray[np.bool_]
+    ) -> None:
+        self._image, self._category, self._chosen = image, category, chosen
         self._order = np.argsort(image, kind="stable")
 
-    def cells(
-        self, images: NDArray[np.int64], chosen: NDArray[np.bool_], relations: Relations
-    ) -> tuple[Cells, Cells]:
-        """Cells of `images`, which follow each other, that chosen rows fill, and the others."""
+    def cells(self, images: NDArray[np.int64], relations: Relations) -> tuple[Cells, Cells]:
+        """Cells of `images`, a stretch of them, that chosen rows fill, and that others do."""
         edges = np.searchsorted(self._image, [images[0], images[-1] + 1], sorter=self._order)
         rows = self._order[slice(*edges)]
-        is_chosen = chosen[rows]
+        chosen = self._chosen[rows]
         first, second = (
             relations.cells(self._image[own], self._category[own])
-            for own in (rows[is_chosen], rows[~is_chosen])
+            for own in (rows[chosen], rows[~chosen])
         )
         return first, second
 
