@@ -200,7 +200,7 @@ class CascadeConfig(Section):
     """Of each stage: units of the four box codes; instead of `head.deviations`."""
 
     interleaved: bool = False
-    """A mask branch learns from the boxes that its own stage has refined (HTC; Chen et al. 2019)."""
+    """A mask branch learns from boxes that its own stage has refined (HTC; Chen et al. 2019)."""
 
     mask_flow: bool = False
     """Features of a mask head add to those of the next stage's (HTC)."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dense_lt.balance.counts import ClassCounts
-from dense_lt.config.two_stage import ProposalNetworkConfig, TwoStageConfig
+from dense_lt.config.two_stage import (
+    CascadeConfig,
+    ProposalNetworkConfig,
+    RegionsConfig,
+    TwoStageConfig,
+)
 from dense_lt.losses.regions.base import RegionClassificationLoss
 from dense_lt.losses.regions.build import build_region_loss
 from dense_lt.losses.regression import SmoothL1BoxLoss
@@ -12,6 +17,7 @@ from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.anchors import TorchvisionPriors
 from dense_lt.models.two_stage.box_head import BoxHead, linear_classifier
+from dense_lt.models.two_stage.cascade import CascadeDetector, Stage
 from dense_lt.models.two_stage.detector import TwoStageDetector
 from dense_lt.models.two_stage.mask_head import MaskBranch, MaskHead
 from dense_lt.models.two_stage.proposals import (
@@ -35,41 +41,90 @@ def build_two_stage(
     *,
     normalizer: PixelNormalizer,
     pyramid: Pyramid,
-) -> TwoStageDetector:
+) -> TwoStageDetector | CascadeDetector:
     """The detector of a section, on the parts that all detectors have.
 
     Raises:
         ConfigError: the loss has no use for a probability that is set.
     """
-    classification = build_region_loss(config.loss, num_classes, counts)
-    coder = DeltaBoxCoder(config.head.deviations)
+    proposals = _proposals(config.proposals, pyramid, channels=config.pyramid.channels)
+    if config.cascade is not None:
+        stages = _stages(config, config.cascade, num_classes, counts, pyramid)
+        return CascadeDetector(
+            normalizer=normalizer,
+            pyramid=pyramid,
+            proposals=proposals,
+            stages=stages,
+            inference=_inference(config, stages[-1].loss),
+            interleaved=config.cascade.interleaved,
+            mask_flow=config.cascade.mask_flow,
+        )
+    loss = _loss(config, num_classes, counts, config.head.deviations)
     return TwoStageDetector(
         normalizer=normalizer,
         pyramid=pyramid,
-        proposals=_proposals(config.proposals, pyramid, channels=config.pyramid.channels),
-        sampler=RegionSampler(
-            MaxIoUAssigner(
-                positive_iou=config.regions.positive_iou,
-                background_iou=config.regions.positive_iou,
-                low_quality=config.regions.low_quality,
-            ),
-            count=config.regions.samples,
-            positive_fraction=config.regions.positive_fraction,
-            add_ground_truth=config.regions.add_ground_truth,
-        ),
-        head=_box_head(config, classification, pyramid),
-        loss=RegionLoss(
-            classification=classification,
-            coder=coder,
-            box=SmoothL1BoxLoss(coder, beta=config.box_loss.beta, weight=config.box_loss.weight),
-            federated=config.loss.federated,
-        ),
-        inference=RegionInference(
-            classification=classification,
-            coder=coder,
-            limits=RegionLimits(**config.inference.model_dump()),
-        ),
+        proposals=proposals,
+        sampler=_sampler(config.regions, config.regions.positive_iou),
+        head=_box_head(config, loss.classification, pyramid),
+        loss=loss,
+        inference=_inference(config, loss),
         mask=_mask_branch(config, pyramid, num_classes),
+    )
+
+
+def _stages(
+    config: TwoStageConfig,
+    cascade: CascadeConfig,
+    num_classes: int,
+    counts: ClassCounts | None,
+    pyramid: Pyramid,
+) -> list[Stage]:
+    stages = []
+    columns = zip(cascade.ious, cascade.weights, cascade.deviations, strict=True)
+    for number, (iou, weight, deviations) in enumerate(columns):
+        loss = _loss(config, num_classes, counts, deviations)
+        flow = cascade.mask_flow and number > 0
+        stages.append(
+            Stage(
+                sampler=_sampler(config.regions, iou),
+                head=_box_head(config, loss.classification, pyramid),
+                loss=loss,
+                weight=weight,
+                mask=_mask_branch(config, pyramid, num_classes, flow=flow),
+            )
+        )
+    return stages
+
+
+def _sampler(config: RegionsConfig, iou: float) -> RegionSampler:
+    return RegionSampler(
+        MaxIoUAssigner(positive_iou=iou, background_iou=iou, low_quality=config.low_quality),
+        count=config.samples,
+        positive_fraction=config.positive_fraction,
+        add_ground_truth=config.add_ground_truth,
+    )
+
+
+def _loss(
+    config: TwoStageConfig,
+    num_classes: int,
+    counts: ClassCounts | None,
+    deviations: tuple[float, float, float, float],
+) -> RegionLoss:
+    coder = DeltaBoxCoder(deviations)
+    return RegionLoss(
+        classification=build_region_loss(config.loss, num_classes, counts),
+        coder=coder,
+        box=SmoothL1BoxLoss(coder, beta=config.box_loss.beta, weight=config.box_loss.weight),
+        federated=config.loss.federated,
+    )
+
+
+def _inference(config: TwoStageConfig, loss: RegionLoss) -> RegionInference:
+    return RegionInference(
+        classification=loss.classification,
+        coder=loss.coder,
+        limits=RegionLimits(**config.inference.model_dump()),
     )
 
 
@@ -142,7 +197,9 @@ def _box_head(
     )
 
 
-def _mask_branch(config: TwoStageConfig, pyramid: Pyramid, num_classes: int) -> MaskBranch | None:
+def _mask_branch(
+    config: TwoStageConfig, pyramid: Pyramid, num_classes: int, *, flow: bool = False
+) -> MaskBranch | None:
     mask = config.mask
     if mask is None:
         return None
@@ -153,6 +210,7 @@ def _mask_branch(config: TwoStageConfig, pyramid: Pyramid, num_classes: int) -> 
         num_convs=mask.num_convs,
         num_masks=1 if mask.class_agnostic else num_classes,
         temperature=mask.temperature if mask.predictor == "normalized" else None,
+        flow=flow,
     )
     return MaskBranch(head, weight=mask.weight)
 

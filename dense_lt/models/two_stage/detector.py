@@ -10,7 +10,7 @@ from torch import Tensor
 from dense_lt.models.detector import Detector
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.box_head import BoxHead
-from dense_lt.models.two_stage.mask_head import MaskBranch
+from dense_lt.models.two_stage.mask_head import MaskBranch, predict_masks
 from dense_lt.models.two_stage.proposals import ProposalNetwork
 from dense_lt.models.two_stage.region_inference import RegionInference
 from dense_lt.models.two_stage.region_loss import RegionLoss
@@ -58,7 +58,9 @@ class TwoStageDetector(Detector):
         if targets is None:
             regions = Regions.join(proposals)
             found = self.inference(self.head(levels, regions), regions, images.sizes)
-            return found if self.mask is None else self.mask.predict(levels, found)
+            return (
+                found if self.mask is None else predict_masks([(self.mask.head, ())], levels, found)
+            )
         sampled = self.sampler(proposals, targets)
         predictions = self.head(levels, sampled.regions)
         losses = {**self.loss(predictions, sampled, targets, share=share), **losses}
@@ -76,19 +78,32 @@ class TwoStageDetector(Detector):
 
     def summary(self) -> dict[str, object]:
         """See `Detector`."""
-        backbone = self.pyramid.backbone
         return {
-            "parameters": sum(p.numel() for p in self.parameters()),
-            "trainable parameters": sum(p.numel() for p in self.parameters() if p.requires_grad),
-            "backbone": backbone.name,
-            "backbone channels": list(backbone.channels),
-            "backbone strides": list(backbone.strides),
-            "frozen stages": backbone.frozen_stages,
-            "pyramid strides": list(self.pyramid.strides),
-            "proposal strides": list(self.proposals.priors.strides),
-            "anchors per location": self.proposals.priors.priors_per_location,
-            "pooled strides": list(self.head.pooling.strides),
-            "classes": self.loss.classification.num_classes,
-            "logits per region": self.head.classifier.out_features,
+            **facts_of(self, self.pyramid, self.proposals, self.head, self.loss),
             "masks": self.mask is not None,
         }
+
+
+def facts_of(
+    detector: Detector,
+    pyramid: Pyramid,
+    proposals: ProposalNetwork,
+    head: BoxHead,
+    loss: RegionLoss,
+) -> dict[str, object]:
+    """What the summaries of detectors with these parts have in common."""
+    parameters = list(detector.parameters())
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "backbone": pyramid.backbone.name,
+        "backbone channels": list(pyramid.backbone.channels),
+        "backbone strides": list(pyramid.backbone.strides),
+        "frozen stages": pyramid.backbone.frozen_stages,
+        "pyramid strides": list(pyramid.strides),
+        "proposal strides": list(proposals.priors.strides),
+        "anchors per location": proposals.priors.priors_per_location,
+        "pooled strides": list(head.pooling.strides),
+        "classes": loss.classification.num_classes,
+        "logits per region": head.classifier.out_features,
+    }

@@ -38,6 +38,7 @@ class MaskHead(nn.Module):
         num_convs: int,
         num_masks: int,
         temperature: float | None = None,
+        flow: bool = False,
     ) -> None:
         """Build and initialise.
 
@@ -48,6 +49,7 @@ class MaskHead(nn.Module):
             num_convs: before the upsampling.
             num_masks: C, or 1 if masks do not depend on the class.
             temperature: factor on a normalised last layer (Wang et al. 2021); None for a plain one.
+            flow: features of the head of an earlier stage come in too (Chen et al. 2019).
         """
         super().__init__()
         self.pooling = pooling
@@ -58,18 +60,33 @@ class MaskHead(nn.Module):
         self.upsampling = nn.ConvTranspose2d(channels if num_convs else in_channels, channels, 2, 2)
         self.predictor = nn.Conv2d(channels, num_masks, 1)
         self.temperature = temperature
-        for layer in (*self.convolutions, self.upsampling):
+        self.flow = nn.Conv2d(channels, in_channels, 1) if flow else None
+        for layer in (*self.convolutions, self.upsampling, *([self.flow] if self.flow else [])):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.predictor.weight, std=0.001)
         nn.init.zeros_(self.predictor.bias)  # type: ignore[arg-type]
 
-    def forward(self, levels: Sequence[Tensor], regions: Regions, labels: Tensor) -> Tensor:
-        """Logits (N, 2S, 2S) of `regions` (N) for their classes `labels` (N,)."""
-        features = self.pooling(levels, regions)
-        for layer in self.convolutions:
-            features = functional.relu(layer(features))
-        features = functional.relu(self.upsampling(features))  # (N, channels, 2S, 2S)
+    def forward(
+        self,
+        levels: Sequence[Tensor],
+        regions: Regions,
+        labels: Tensor,
+        earlier: Sequence[MaskHead] = (),
+    ) -> Tensor:
+        """Logits (N, 2S, 2S) of `regions` (N) for their classes `labels` (N,).
+
+        Args:
+            levels: all maps of the pyramid.
+            regions: N of them.
+            labels: (N,) int64 in [0, C).
+            earlier: heads whose features flow into this one, one through the other.
+        """
+        pooled = self.pooling(levels, regions)
+        before = None
+        for head in earlier:
+            before = head._features(pooled, before)
+        features = functional.relu(self.upsampling(self._features(pooled, before)))
         weight, bias = self.predictor.weight.flatten(1), self.predictor.bias
         assert bias is not None
         if self.temperature is not None:
@@ -78,6 +95,16 @@ class MaskHead(nn.Module):
         rows = labels if len(weight) > 1 else torch.zeros_like(labels)
         logits = torch.einsum("nchw,nc->nhw", features, weight[rows].to(features.dtype))
         return logits + bias[rows, None, None]
+
+    def _features(self, pooled: Tensor, before: Tensor | None) -> Tensor:
+        """Before the upsampling (N, channels, S, S), of those of an earlier head too."""
+        features = pooled
+        if before is not None:
+            assert self.flow is not None, "a head into which features flow is built for it"
+            features = features + functional.relu(self.flow(before))
+        for layer in self.convolutions:
+            features = functional.relu(layer(features))
+        return features
 
 
 class MaskBranch(nn.Module):
@@ -96,6 +123,7 @@ class MaskBranch(nn.Module):
         targets: Sequence[Target],
         *,
         share: Tensor | float = 1.0,
+        earlier: Sequence[MaskHead] = (),
     ) -> Losses:
         """Loss "mask": cross-entropy of the masks of positive regions, a mean over their cells.
 
@@ -104,34 +132,44 @@ class MaskBranch(nn.Module):
             sampled: regions of the images, image after image.
             targets: one per image, with masks.
             share: factor on the loss, () or a number: of a micro-batch in its batch.
+            earlier: see `MaskHead`.
 
         Raises:
             DataError: a target has no masks.
         """
         rows = (sampled.labels >= 0).nonzero().squeeze(1)
         regions = Regions(sampled.regions.boxes[rows], sampled.regions.images[rows])
-        logits = self.head(levels, regions, sampled.labels[rows]).float()
+        logits = self.head(levels, regions, sampled.labels[rows], earlier).float()
         wanted = _targets(regions, sampled.objects[rows], targets, logits.shape[-1]).float()
         with torch.autocast(logits.device.type, enabled=False):
             cost = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
             count = normalizer_over_processes(logits.new_tensor(float(len(rows))))
         return {"mask": self.weight * cost * share / (count * logits.shape[-1] ** 2)}
 
-    @torch.no_grad()
-    def predict(
-        self, levels: Sequence[Tensor], detections: Sequence[Detections]
-    ) -> list[Detections]:
-        """`detections`, one entry per image, with masks; a part of an image at a time."""
-        found = []
-        for image, own in enumerate(detections):
-            parts = [
-                self.head(levels, Regions(boxes, torch.full_like(labels, image)), labels)
-                for boxes, labels in zip(
-                    own.boxes.split(REGIONS_AT_ONCE), own.labels.split(REGIONS_AT_ONCE), strict=True
-                )
-            ]
-            found.append(replace(own, masks=torch.cat(parts).float().sigmoid()))
-        return found
+
+@torch.no_grad()
+def predict_masks(
+    heads: Sequence[tuple[MaskHead, Sequence[MaskHead]]],
+    levels: Sequence[Tensor],
+    detections: Sequence[Detections],
+) -> list[Detections]:
+    """`detections`, one entry per image, with masks: means over `heads` and what flows into each.
+
+    A part of an image at a time, to bound the memory.
+    """
+    found = []
+    for image, own in enumerate(detections):
+        parts = []
+        for start in range(0, len(own.boxes), REGIONS_AT_ONCE):
+            boxes = own.boxes[start : start + REGIONS_AT_ONCE]
+            labels = own.labels[start : start + REGIONS_AT_ONCE]
+            regions = Regions(boxes, torch.full_like(labels, image))
+            masks = [head(levels, regions, labels, before) for head, before in heads]
+            parts.append(torch.stack([own.float().sigmoid() for own in masks]).mean(dim=0))
+        size = 2 * heads[0][0].pooling.size
+        empty = own.boxes.new_zeros(0, size, size)
+        found.append(replace(own, masks=torch.cat([empty, *parts])))
+    return found
 
 
 def _targets(regions: Regions, objects: Tensor, targets: Sequence[Target], size: int) -> Tensor:

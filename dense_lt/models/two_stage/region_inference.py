@@ -48,10 +48,17 @@ class RegionInference:
         self, predictions: RegionPredictions, regions: Regions, sizes: Sequence[Size]
     ) -> list[Detections]:
         """Detections of every image, in the pixels of the network input; `sizes` before padding."""
+        scores = self.classification.scores(predictions.logits)
+        return self.select(scores, predictions.codes, regions, sizes)
+
+    @torch.no_grad()
+    def select(
+        self, scores: Tensor, codes: Tensor, regions: Regions, sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """The same from `scores` (N, C) and `codes` (N, C or 1, 4) of N `regions`."""
         with torch.autocast(regions.boxes.device.type, enabled=False):
-            scores = self.classification.scores(predictions.logits)  # (N, C)
             counts = regions.counts(len(sizes))
-            columns = (scores, predictions.codes, regions.boxes)
+            columns = (scores, codes, regions.boxes)
             images = zip(*(column.split(counts) for column in columns), sizes, strict=True)
             return [self._one(*image) for image in images]
 

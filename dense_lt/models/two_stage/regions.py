@@ -41,6 +41,7 @@ class SampledRegions(NamedTuple):
     labels: Tensor  # (N,) int64 in [0, C), or BACKGROUND
     truth: Tensor  # (N, 4) the object's box; of background the region itself
     objects: Tensor  # (N,) int64 index into the objects of the region's image, or BACKGROUND
+    given: Tensor  # (N,) bool: the region is an object itself, not a proposal
 
 
 class RegionSampler:
@@ -64,12 +65,12 @@ class RegionSampler:
     def __call__(self, proposals: Sequence[Tensor], targets: Sequence[Target]) -> SampledRegions:
         """Of B x (n, 4) proposals and B targets."""
         parts = [self._one(own, target) for own, target in zip(proposals, targets, strict=True)]
-        boxes, labels, truth, objects = (list(column) for column in zip(*parts, strict=True))
-        return SampledRegions(
-            Regions.join(boxes), torch.cat(labels), torch.cat(truth), torch.cat(objects)
-        )
+        boxes, *columns = (list(column) for column in zip(*parts, strict=True))
+        return SampledRegions(Regions.join(boxes), *map(torch.cat, columns))
 
-    def _one(self, boxes: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _one(self, boxes: Tensor, target: Target) -> tuple[Tensor, ...]:
+        """Of one image: boxes, labels, truth, objects, given."""
+        count = len(boxes)
         if self.add_ground_truth:
             boxes = torch.cat([boxes, target["boxes"]])
         matches = boxes.new_zeros(0, dtype=torch.int64)
@@ -79,7 +80,8 @@ class RegionSampler:
         boxes, matches = boxes[rows], matches[rows]
         truth = boxes.clone()
         truth[matches >= 0] = target["boxes"][matches[matches >= 0]]
-        return boxes, labels_of_matches(matches, target["labels"]), truth, matches
+        labels = labels_of_matches(matches, target["labels"])
+        return boxes, labels, truth, matches, rows >= count
 
 
 class RegionPooling:

@@ -50,6 +50,10 @@ def theirs(backbone, seed=0):
             buffer.uniform_(0.5, 2.0)
         if name.endswith("running_mean"):
             buffer.normal_(std=0.1)
+    last = "bn3.weight" if backbone == "resnet50" else "bn2.weight"
+    for name, parameter in model.named_parameters():  # or features grow from block to block
+        if name.endswith(last):
+            torch.nn.init.constant_(parameter, 0.2)
     torch.nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.1)
     torch.nn.init.normal_(model.rpn.head.bbox_pred.weight, std=0.01)
     torch.nn.init.normal_(model.roi_heads.box_predictor.cls_score.bias, std=0.5)

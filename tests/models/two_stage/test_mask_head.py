@@ -68,7 +68,11 @@ def test_the_loss_is_a_mean_over_the_cells_of_positive_regions():
     target = {"boxes": torch.tensor([[0.0, 0, 10, 20]]), "labels": torch.tensor([1])}
     target["masks"] = outlines(target["boxes"])
     sampled = SampledRegions(
-        REGIONS, torch.tensor([1, -1, 1]), REGIONS.boxes, torch.tensor([0, -1, 0])
+        REGIONS,
+        torch.tensor([1, -1, 1]),
+        REGIONS.boxes,
+        torch.tensor([0, -1, 0]),
+        torch.zeros(3).bool(),
     )
     wanted = torch.zeros(2, 6, 6)
     wanted[0, :, :3] = 1  # the object is the left half of the first region
