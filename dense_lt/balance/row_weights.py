@@ -11,6 +11,9 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from dense_lt.ops.sigmoid_loss.arguments import Modulation
 
 
 class Groups(NamedTuple):
@@ -30,6 +33,17 @@ class Groups(NamedTuple):
         place = occurs.long().cumsum(0) - 1
         factor = self.factor[pairs // size] * other.factor[pairs % size]
         return Groups(factor, tuple(place[key] for key in keys))
+
+    def shape(self, modulation: Modulation) -> tuple[Modulation, tuple[Tensor, ...] | None]:
+        """`modulation` (K,) with the factors on its negatives, (G, K), and the rows' groups.
+
+        Columns from C on keep their weight. A single group needs no rows: (K,) and None.
+        """
+        weight = modulation.negative_weight
+        factor = functional.pad(self.factor, (0, len(weight) - self.factor.shape[1]), value=1)
+        if len(factor) == 1:
+            return modulation._replace(negative_weight=weight * factor[0]), None
+        return modulation._replace(negative_weight=weight * factor), self.rows
 
 
 class RowPolicy(Protocol):

@@ -161,7 +161,8 @@ class Recorder:
         groups = {group: self._categories.labels_in_group(group) for group in GROUPS}
         for name, loss in losses.items():
             prefix = f"{name}/" if len(losses) > 1 else ""
-            values |= {prefix + key: value for key, value in loss.summary(groups).items()}
+            shown = loss.summary(groups).items()  # whose ratios are there already
+            values |= {prefix + key: value for key, value in shown if not key.startswith("ratio/")}
         return values
 
     def _warn_once(self, step: int, values: Metrics) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dense_lt.balance.modulation import Column, Modulator, with_column
 from dense_lt.balance.row_weights import Groups, RowPolicy, images_of_rows
@@ -214,15 +213,16 @@ class SigmoidLoss(nn.Module):
         return scores[..., :-1] * (1 - scores[..., -1:]) if self.objectness else scores
 
     def summary(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
-        """Means over groups of classes, for the log: `gamma/GROUP`, `positive_weight/GROUP`, ...
+        """Means over groups of classes, for the log: `ratio/GROUP`, `gamma/GROUP`, ...
 
-        Groups without classes are left out. Waits for the device once.
+        Ratios count up to 1, which is also what a class gets of which nothing was seen. Groups
+        without classes are left out. Waits for the device once.
         """
-        modulation = self.modulation()
-        columns = torch.stack(tuple(modulation))[:, : self.num_classes].cpu()
+        columns = {"ratio": self.statistics.ratio().clamp(max=1), **self.modulation()._asdict()}
+        held = torch.stack([values[: self.num_classes] for values in columns.values()]).cpu()
         return {
             f"{name}/{group}": float(values[list(labels)].mean())
-            for name, values in zip(modulation._fields, columns, strict=True)
+            for name, values in zip(columns, held, strict=True)
             for group, labels in groups.items()
             if len(labels)
         }
@@ -250,12 +250,9 @@ class SigmoidLoss(nn.Module):
         if self.needs_quality and quality is None:
             raise ValueError("this loss needs `quality`, the IoU of each positive's box")
         modulation, targets = self.modulation(), as_tuple(labels)
-        groups = self._groups(targets, checked, logits)
+        groups, rows = self._groups(targets, checked, logits), None
         if groups is not None:
-            extra = self.num_logits - self.num_classes
-            factor = functional.pad(groups.factor, (0, extra), value=1)
-            weight = modulation.negative_weight * factor
-            modulation = modulation._replace(negative_weight=weight)
+            modulation, rows = groups.shape(modulation)
         if self.objectness:  # background is the class of the objectness logit
             targets = [torch.where(t == BACKGROUND, self.num_classes, t) for t in targets]
         return {
@@ -263,7 +260,7 @@ class SigmoidLoss(nn.Module):
             "labels": targets,
             "scale": self.weight / normalizer,
             "quality": quality if self.needs_quality else None,
-            "groups": None if groups is None else groups.rows,
+            "groups": rows,
             "varifocal": self.varifocal,
             "backend": self.backend,
         }

@@ -225,6 +225,7 @@ def test_the_summary_averages_over_groups():
     loss.statistics.note(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([1.0, 1.0, 0.5]))
     loss.statistics.commit()
     summary = loss.summary({"rare": [0, 1], "common": [], "frequent": [2]})
+    assert summary["ratio/rare"] == pytest.approx(0.5)
     assert summary["gamma/rare"] == pytest.approx(6)
     assert summary["gamma/frequent"] == pytest.approx(2)
     assert summary["negative_weight/frequent"] == pytest.approx(0.75)

@@ -129,6 +129,18 @@ def test_groups_choose_the_negative_weight_of_a_row():
 
 
 @kernels
+def test_classes_without_negatives_have_no_push():
+    """Weights of 0, as in federated annotation, for all classes of one group too."""
+    problem = draw_problem(40, 9, dtype=torch.float32)
+    weight = torch.rand(3, 9, generator=torch.Generator().manual_seed(1))
+    weight = torch.where(weight > 0.5, weight, 0)
+    weight[1] = 0
+    shape = problem.modulation._replace(negative_weight=weight)
+    groups = torch.arange(40) % 3
+    assert_equals_reference(problem._replace(modulation=shape), groups=groups)
+
+
+@kernels
 def test_the_gradient_may_take_the_logits_memory():
     assert_equals_reference(draw_problem(35, 7, dtype=torch.float32), overwrite_logits=True)
 
