@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from dense_lt.data.outlines import Outlines
 from dense_lt.structures import Batch, ImageBatch, Masks, Sample
@@ -21,14 +24,27 @@ def collate(samples: Sequence[Sample], *, multiple_of: int) -> Batch:
     height, width = (
         -(-max(size[axis] for size in sizes) // multiple_of) * multiple_of for axis in (0, 1)
     )
-    pixels = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
+    pixels = _allocate((len(samples), 3, height, width))
     for place, sample, (own_height, own_width) in zip(pixels, samples, sizes, strict=True):
         place[:, :own_height, :own_width] = sample["image"]
+        place[:, :own_height, own_width:] = 0
+        place[:, own_height:] = 0
     return Batch(
         ImageBatch(pixels, sizes),
         [sample["target"] for sample in samples],
         [sample["info"] for sample in samples],
     )
+
+
+def _allocate(shape: tuple[int, ...]) -> Tensor:
+    """Bytes of any value; in a loader process memory that the training process sees, too.
+
+    Otherwise sending the batch there would copy it once more.
+    """
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    shared = torch.UntypedStorage._new_shared(math.prod(shape))  # as torch's own collation does
+    return torch.empty(0, dtype=torch.uint8).set_(shared).view(shape)
 
 
 def to_masks(outlines: Outlines) -> Masks:

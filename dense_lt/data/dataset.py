@@ -16,7 +16,7 @@ from dense_lt.data.images import BadImageError, describe_missing, locate_images,
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
 from dense_lt.data.table import AnnotationTable, Names
-from dense_lt.data.transforms import Annotated, Transform
+from dense_lt.data.transforms import Annotated, Transform, to_planes
 from dense_lt.structures import ImageInfo, Sample, Target
 
 logger = logging.getLogger(__name__)
@@ -114,8 +114,7 @@ class DetectionDataset:
             rng = np.random.default_rng((self._seed, draw.position, draw.index, MIX))
             sample = self._mixer(self, sample, draw, rng)
         sample = self._transform(sample, (self._seed, draw.position), (self._seed, draw.step, STEP))
-        # copies: a flipped array may have negative strides, which torch does not take
-        image = sample.image.transpose(2, 0, 1).copy(order="C")
+        image = to_planes(sample.image)
         target: Target = {
             "boxes": torch.from_numpy(sample.boxes.copy(order="C")),
             "labels": torch.from_numpy(sample.labels),
@@ -169,14 +168,15 @@ class DetectionDataset:
         size = (int(self.table.heights[index]), int(self.table.widths[index]))
         pixels = read_image(Path(path), size)
         if self._cache is not None:
+            pixels.flags.writeable = False  # what comes of it is a copy
             self._cache[index] = pixels
         return pixels
 
     def _load(self, index: int, objects: np.ndarray) -> Annotated:
         size = (int(self.table.heights[index]), int(self.table.widths[index]))
         checked = self.table.checked_in(index, len(self.categories))
-        left_out = np.setdiff1d(self._objects_of(index), objects)
-        if checked is not None:
+        if checked is not None and self._max_objects is not None:
+            left_out = np.setdiff1d(self._objects_of(index), objects)
             checked[self.table.labels[left_out]] = False  # there, but not to be learnt this time
         return Annotated(
             image=self.read_image(index),

@@ -151,5 +151,5 @@ def _rings(segmentation: Segmentation, size: tuple[int, int]) -> list[np.ndarray
 def _clockwise(ring: np.ndarray) -> np.ndarray:
     """`ring`, turned round if it runs the other way (as seen on a screen, with y downwards)."""
     x, y = ring.T
-    area = x @ np.roll(y, -1) - y @ np.roll(x, -1)
+    area = x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]
     return ring if area >= 0 else ring[::-1]

@@ -65,11 +65,13 @@ class ShortSide:
     def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
         """`sample`, larger or smaller."""
         short = self._short[moment.rng.integers(len(self._short))]
-        return resize(sample, fit_size(sample.image.shape[:2], short, self._long))
+        return resize(sample, fit_size(sample.image.shape[:2], short, self._long), planes=True)
 
 
 class Transform:
-    """Resize, flip, transpose, jitter colours, and apply further albumentations transforms.
+    """Flip, transpose, resize, jitter colours, and apply further albumentations transforms.
+
+    Flips come first because images are mostly enlarged: fewer pixels move.
 
     What is random depends on the keys of a call alone: the same keys give the same result in any
     process.
@@ -112,18 +114,18 @@ class Transform:
             step_key: of what is random in the optimizer step, and equal in all of its samples.
         """
         generator = np.random.default_rng(key)
-        if self._resizer is not None:
-            sample = self._resizer(sample, Moment(generator, step_key))
         chances = generator.random(3) < self._probabilities
         for chosen, change in zip(
             chances, (flip_horizontally, flip_vertically, transpose), strict=True
         ):
             if chosen:
                 sample = change(sample)
+        if self._resizer is not None:
+            sample = self._resizer(sample, Moment(generator, step_key))
         sample = drop_small(sample)
         if self._hsv is not None:
-            image = np.ascontiguousarray(sample.image)
-            sample = sample._replace(image=jitter_hsv(image, self._hsv, generator))
+            image = jitter_hsv(interleaved(sample.image), self._hsv, generator)
+            sample = sample._replace(image=image)
         if self._extra is not None:
             sample = drop_small(_apply(self._extra, sample, seed=int(generator.integers(2**31))))
         return sample
@@ -147,18 +149,48 @@ def fit_inside(size: tuple[int, int], frame: tuple[float, float]) -> tuple[int, 
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
-def resize(sample: Annotated, size: tuple[int, int]) -> Annotated:
-    """Scale everything to `size` (height, width)."""
+def resize(sample: Annotated, size: tuple[int, int], *, planes: bool = False) -> Annotated:
+    """Scale everything to `size` (height, width).
+
+    Args:
+        sample: image and objects.
+        size: of the result.
+        planes: the image may come back as a view of three planes. What needs pixels side by side
+            is slow on it, but for OpenCV it costs nothing, and it is how the network wants it.
+    """
     image, boxes, masks = sample.image, sample.boxes, sample.masks
     height, width = image.shape[:2]
     if size == (height, width):
         return sample
     scale = np.array([size[1] / width, size[0] / height], dtype=np.float32)
-    method = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_LINEAR
-    image = cv2.resize(image, size[::-1], interpolation=method)
+    if size[0] * size[1] < height * width:
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    elif planes:
+        enlarged = np.empty((3, *size), dtype=np.uint8)
+        for target, source in zip(enlarged, cv2.split(image), strict=True):
+            cv2.resize(source, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+        image = enlarged.transpose(1, 2, 0)
+    else:
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     if masks is not None:
         masks = replace(masks, points=masks.points * scale)
     return sample._replace(image=image, boxes=boxes * np.tile(scale, 2), masks=masks)
+
+
+def interleaved(image: np.ndarray) -> np.ndarray:
+    """`image` (H, W, 3) with its pixels side by side in memory."""
+    planes = image.transpose(2, 0, 1)
+    return cv2.merge(list(planes)) if planes.flags.c_contiguous else np.ascontiguousarray(image)
+
+
+def to_planes(image: np.ndarray) -> np.ndarray:
+    """`image` (H, W, 3) as (3, H, W), contiguous; a view if it lies so, and may be written to."""
+    planes = image.transpose(2, 0, 1)
+    if planes.flags.c_contiguous and planes.flags.writeable:
+        return planes
+    split = np.empty(planes.shape, dtype=np.uint8)
+    cv2.split(np.ascontiguousarray(image), list(split))
+    return split
 
 
 def flip_horizontally(sample: Annotated) -> Annotated:
@@ -169,7 +201,7 @@ def flip_horizontally(sample: Annotated) -> Annotated:
     flipped[:, [0, 2]] = width - boxes[:, [2, 0]]
     if masks is not None:
         masks = masks.moved(np.array([[-1, 0, width], [0, 1, 0]]))
-    return sample._replace(image=image[:, ::-1], boxes=flipped, masks=masks)
+    return sample._replace(image=cv2.flip(image, 1), boxes=flipped, masks=masks)
 
 
 def flip_vertically(sample: Annotated) -> Annotated:
@@ -180,7 +212,7 @@ def flip_vertically(sample: Annotated) -> Annotated:
     flipped[:, [1, 3]] = height - boxes[:, [3, 1]]
     if masks is not None:
         masks = masks.moved(np.array([[1, 0, 0], [0, -1, height]]))
-    return sample._replace(image=image[::-1], boxes=flipped, masks=masks)
+    return sample._replace(image=cv2.flip(image, 0), boxes=flipped, masks=masks)
 
 
 def transpose(sample: Annotated) -> Annotated:
@@ -188,8 +220,7 @@ def transpose(sample: Annotated) -> Annotated:
     image, boxes, masks = sample.image, sample.boxes, sample.masks
     if masks is not None:
         masks = replace(masks, points=masks.points[:, ::-1].copy())
-    turned = image.transpose(1, 0, 2)
-    return sample._replace(image=turned, boxes=boxes[:, [1, 0, 3, 2]], masks=masks)
+    return sample._replace(image=cv2.transpose(image), boxes=boxes[:, [1, 0, 3, 2]], masks=masks)
 
 
 def drop_small(sample: Annotated) -> Annotated:
@@ -210,7 +241,9 @@ def _apply(pipeline: Pipeline, sample: Annotated, seed: int) -> Annotated:
     bitmaps = (
         outlines.to_bitmaps(sample.image.shape[:2]) if outlines is not None and drawn else None
     )
-    image, boxes, kept, bitmaps = pipeline(sample.image, sample.boxes, bitmaps, seed=seed)
+    image, boxes, kept, bitmaps = pipeline(
+        interleaved(sample.image), sample.boxes, bitmaps, seed=seed
+    )
     if bitmaps is None:
         return sample.take(kept)._replace(image=image, boxes=boxes)
     # some transforms cut an object into several boxes, but all have its one picture

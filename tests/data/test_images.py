@@ -104,6 +104,67 @@ def test_a_cut_off_image_names_itself(tmp_path, name, part):
         read_image(tmp_path / name, SIZE)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_file_has_the_pixels_that_pillow_finds(tmp_path, mode, subsampling, progressive):
+    noise = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    options = {"subsampling": subsampling} if mode == "RGB" else {}
+    path = tmp_path / "a.jpg"
+    Image.fromarray(noise).convert(mode).save(path, quality=80, progressive=progressive, **options)
+    with Image.open(path) as file:
+        expected = np.asarray(file.convert("RGB"))
+    assert (read_image(path, (61, 83)) == expected).all()
+
+
+def test_damaged_jpeg_files_fare_as_with_pillow(tmp_path):
+    """Most damage only changes pixels; what the decoder cannot get over must be told."""
+    random = np.random.default_rng(0)
+    path = tmp_path / "a.jpg"
+    Image.fromarray(random.integers(0, 256, (*SIZE, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(60):
+        content = bytearray(whole)
+        content[random.integers(2, len(whole) - 2)] = random.integers(0, 256)
+        path.write_bytes(content)
+        try:
+            with Image.open(path) as file:
+                expected = np.asarray(file.convert("RGB"))
+        except (OSError, SyntaxError, ValueError):
+            expected = np.zeros((0, 0, 3))
+        if expected.shape == (*SIZE, 3):
+            assert (read_image(path, SIZE) == expected).all()
+        else:
+            refused += 1
+            with pytest.raises(BadImageError, match=r"a\.jpg: "):
+                read_image(path, SIZE)
+    assert refused > 0
+
+
+@pytest.mark.parametrize(
+    ("short_side", "size"),
+    [(None, (61, 83)), (31, (61, 83)), (30, (31, 42)), (16, (31, 42)), (7, (8, 11)), (1, (8, 11))],
+)
+def test_a_jpeg_file_is_decoded_smaller_while_its_shorter_side_stays_long_enough(
+    tmp_path, short_side, size
+):
+    """61 x 83: half of the shorter side is 30.5 pixels, a quarter 15.25, an eighth 7.6."""
+    slope = np.linspace(0, 255, 83).astype(np.uint8)
+    Image.fromarray(np.tile(slope, (61, 1))).save(tmp_path / "a.jpg", quality=95)
+    pixels = read_image(tmp_path / "a.jpg", (61, 83), short_side=short_side)
+    assert pixels.shape == (*size, 3)
+    expected = np.interp(np.linspace(0, 1, size[1]), np.linspace(0, 1, 83), slope)
+    assert np.abs(pixels[0, :, 0] - expected).mean() < 8
+
+
+def test_other_files_and_turned_ones_are_never_decoded_smaller(tmp_path):
+    Image.fromarray(_bands()).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", SIZE, short_side=1).shape == (*SIZE, 3)
+    _save_rotated(tmp_path / "a.jpg", 6)
+    assert read_image(tmp_path / "a.jpg", SIZE[::-1], short_side=1).shape == (*SIZE[::-1], 3)
+
+
 def _table(tmp_path, content):
     return read_annotations(write_json(tmp_path / "a.json", content))[0]
 

@@ -12,7 +12,9 @@ from dense_lt.data.transforms import (
     fit_size,
     flip_horizontally,
     flip_vertically,
+    interleaved,
     resize,
+    to_planes,
     transpose,
 )
 from dense_lt.utils.errors import ConfigError
@@ -79,6 +81,31 @@ def test_labels_stay_with_their_boxes_when_a_crop_drops_some():
     changed = transform(sample, (0, 0))
     assert changed.labels.tolist() == [5, 7]
     assert_boxes_bound_masks(changed, 0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (6, 9)])
+def test_planes_and_pixels_are_the_same_image(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    planes = to_planes(image)
+    assert planes.flags.c_contiguous
+    assert (planes == image.transpose(2, 0, 1)).all()
+    assert (interleaved(planes.transpose(1, 2, 0)) == image).all()
+    assert (to_planes(image[:, ::-1]) == image[:, ::-1].transpose(2, 0, 1)).all()
+
+
+def test_planes_of_an_image_that_must_not_change_are_a_copy():
+    image = np.zeros((1, 1, 3), dtype=np.uint8)
+    image.flags.writeable = False
+    to_planes(image)[:] = 1
+    assert not image.any()
+
+
+@pytest.mark.parametrize("size", [(31, 77), (90, 61), (24, 24)])
+def test_enlarging_in_planes_gives_the_same_pixels(size):
+    sample = rectangles((24, 36), [(1, 2, 9, 20)])
+    whole, split = resize(sample, size), resize(sample, size, planes=True)
+    assert (whole.image == split.image).all()
+    assert (whole.boxes == split.boxes).all()
 
 
 @pytest.mark.parametrize("flip", [flip_horizontally, flip_vertically, transpose])
