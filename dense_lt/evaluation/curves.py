@@ -61,7 +61,7 @@ def measure(ranking: Ranking, matches: Matches, num_objects: NDArray[np.int64], 
     """
     num_sizes, num_categories = num_objects.shape
     shape = (num_sizes, len(IOU_THRESHOLDS), num_categories)
-    precision, recall = np.empty((*shape, len(RECALL_POINTS))), np.empty(shape)
+    precision, recall = np.zeros((*shape, len(RECALL_POINTS))), np.zeros(shape)
     counted = ranking.place < cap
     could_be_false = possible_false_positives(ranking) & counted
     first = np.searchsorted(ranking.category, np.arange(num_categories))
@@ -74,9 +74,10 @@ def measure(ranking: Ranking, matches: Matches, num_objects: NDArray[np.int64], 
             found = np.flatnonzero(matches.found[size, threshold] & candidate_counted)
             category = ranking.category[matches.detection[found]]
             false = tracker.before(found, category, matched)
-            table, reached = _read_off(category, false, num_objects[size])
-            precision[size, threshold], recall[size, threshold] = table, reached
-        precision[size, :, undefined] = recall[size, :, undefined] = np.nan
+            _read_off(category, false, num_objects[size], precision[size, threshold])
+            num_found = np.bincount(category, minlength=num_categories)
+            recall[size, threshold] = num_found / np.maximum(num_objects[size], 1)
+        precision[size][:, undefined] = recall[size][:, undefined] = np.nan
     return Curves(precision, recall)
 
 
@@ -112,26 +113,31 @@ class _FalsePositives:
 
 
 def _read_off(
-    category: NDArray[np.integer], false: NDArray[np.int64], num_objects: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision at the recall points (C, R) and recall (C,).
+    category: NDArray[np.integer],
+    false: NDArray[np.int64],
+    num_objects: NDArray[np.int64],
+    table: NDArray[np.float64],
+) -> None:
+    """Fill in precision at the recall points: `table` (C, R), all zeros before.
 
     Args:
         category: (n,) of the true positives, in the order of the ranking.
         false: (n,) false positives above each.
         num_objects: (C,) that count.
+        table: only rows of categories with a true positive are touched.
 
     Precision at a recall point is the largest precision at that recall or above. Precision falls at
     false positives, so only true positives matter: each one lifts all points up to its own recall.
     """
+    if not len(category):
+        return
     true = within_runs(category) + 1.0
     precision = true / (false + true + EPSILON)
     point = np.searchsorted(RECALL_POINTS, true / num_objects[category], side="right") - 1
-    table = np.zeros((len(num_objects), len(RECALL_POINTS)))
-    cell = category.astype(np.int64) * len(RECALL_POINTS) + point  # rising
+    row = np.cumsum(np.concatenate([[False], category[1:] != category[:-1]]))
+    lifted = np.zeros((row[-1] + 1, len(RECALL_POINTS)))
+    cell = row * len(RECALL_POINTS) + point  # rising
     starts = run_starts(cell)
-    if len(starts):
-        table.ravel()[cell[starts]] = np.maximum.reduceat(precision, starts)
-    table = np.maximum.accumulate(table[:, ::-1], axis=1)[:, ::-1]
-    found = np.bincount(category, minlength=len(num_objects))
-    return table, found / np.maximum(num_objects, 1)
+    lifted.ravel()[cell[starts]] = np.maximum.reduceat(precision, starts)
+    lifted = np.maximum.accumulate(lifted[:, ::-1], axis=1)[:, ::-1]
+    table[category[run_starts(category)]] = lifted
