@@ -1,10 +1,22 @@
+import contextlib
+import io
+import json
 import logging
+import tempfile
 from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 from helpers.annotation_files import coco_content, lvis_content, write_json
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
 
+from dense_lt.data import json_lists
 from dense_lt.data.lvis import read_annotations
+from dense_lt.data.segmentations import coco_mask, to_mask
 from dense_lt.utils.errors import DataError
 
 
@@ -190,3 +202,103 @@ def test_reading_does_not_import_torch(tmp_path):
         f"read_annotations(Path({str(path)!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@st.composite
+def _contents(draw) -> dict:
+    """A sound file: few images and classes of any ids, objects anywhere, outlines of all forms."""
+    ids = st.integers(-(2**40), 2**40)
+    categories = draw(st.lists(ids, min_size=1, max_size=4, unique=True))
+    images = draw(st.lists(ids, min_size=1, max_size=4, unique=True))
+    some = st.lists(st.sampled_from(categories), max_size=3)
+    content = {
+        "annotations": [],
+        "categories": [{"id": own, "name": f"class {own}"} for own in categories],
+        "images": [
+            {"id": own, "file_name": f"{own} é.jpg", "width": 40, "height": 30}
+            | draw(st.fixed_dictionaries({}, optional={"neg_category_ids": some}))
+            | draw(st.fixed_dictionaries({}, optional={"not_exhaustive_category_ids": some}))
+            for own in images
+        ],
+    }
+    outlines = st.one_of(st.just(None), st.just([]), st.lists(_polygons(), min_size=1), _runs())
+    for number in draw(st.lists(ids, max_size=8, unique=True)):
+        x, y = draw(st.floats(0, 30)), draw(st.floats(0, 20))
+        extra = {
+            "area": st.one_of(st.none(), st.floats(0, 1e4)),
+            "iscrowd": st.sampled_from([0, 1, True]),
+            "segmentation": outlines,
+        }
+        content["annotations"].append(
+            {
+                "id": number,
+                "image_id": draw(st.sampled_from(images)),
+                "category_id": draw(st.sampled_from(categories)),
+                "bbox": [x, y, draw(st.floats(0.5, 9)), draw(st.integers(1, 9))],
+                **draw(st.fixed_dictionaries({}, optional=extra)),
+            }
+        )
+    return content
+
+
+def _polygons():
+    corner = st.tuples(st.floats(-2, 42).map(lambda x: round(x, 2)), st.integers(0, 30))
+    return st.lists(corner, min_size=3, max_size=6).map(lambda corners: [*sum(corners, ())])
+
+
+def _runs():
+    def counts(cuts: list[int]) -> list[int]:
+        return np.diff([0, *sorted(cuts), 1200]).tolist()
+
+    plain = st.lists(st.integers(0, 1200), max_size=6).map(counts)
+    either = st.one_of(plain, plain.map(lambda own: _compressed(own)))
+    return either.map(lambda own: {"size": [30, 40], "counts": own})
+
+
+def _compressed(counts: list[int]) -> str:
+    runs = coco_mask.frPyObjects({"size": [30, 40], "counts": counts}, 30, 40)
+    return runs["counts"].decode()
+
+
+@settings(max_examples=100, deadline=None)
+@given(_contents(), st.integers(1, 200), st.booleans())
+def test_a_table_holds_what_the_file_says(content, piece, indent):
+    """Against a plain reading of every record, and pycocotools for the masks."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.json"
+        path.write_text(json.dumps(content, indent=2 if indent else None), encoding="utf-8")
+        with mock.patch.object(json_lists, "PIECE", piece):
+            table, categories = read_annotations(path)
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(path))
+    assert list(categories.dataset_ids) == sorted(one["id"] for one in content["categories"])
+    label_of = categories.label_of()
+    say_negatives = any("neg_category_ids" in image for image in content["images"])
+    for index, image in enumerate(content["images"]):
+        own = table.image(index)
+        assert (own.image_id, own.file_name) == (image["id"], image["file_name"])
+        records = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+        assert own.annotation_ids.tolist() == [one["id"] for one in records]
+        assert own.labels.tolist() == [label_of[one["category_id"]] for one in records]
+        assert own.crowd.tolist() == [bool(one.get("iscrowd")) for one in records]
+        boxes = np.array([one["bbox"] for one in records]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        boxes = boxes.clip(0, [40, 30, 40, 30])
+        assert (own.boxes == boxes.astype(np.float32)).all()
+        sides = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        given_areas = [one.get("area") for one in records]
+        assert own.areas.tolist() == [
+            side if area is None else area for side, area in zip(sides, given_areas, strict=True)
+        ]
+        for place, record in enumerate(records):
+            segmentation = table.segmentation(int(table.offsets[index]) + place)
+            assert (segmentation is not None) == bool(record.get("segmentation"))
+            if segmentation is not None:
+                expected = coco.annToMask(coco.anns[record["id"]])
+                assert (to_mask(segmentation, 30, 40) == expected).all()
+        absent = sorted(label_of[own] for own in image.get("neg_category_ids", []))
+        assert (table.negatives is not None) == say_negatives
+        if table.negatives is not None:
+            assert table.negatives[index].tolist() == absent
+        partly = image.get("not_exhaustive_category_ids", [])
+        assert table.not_exhaustive[index].tolist() == sorted(label_of[own] for own in partly)
