@@ -10,7 +10,11 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from dense_lt.config.openimages import OpenImagesConfig
 from dense_lt.config.sampling import RandomSamplerConfig, SamplerConfig
 from dense_lt.config.section import Section
-from dense_lt.config.transforms import LargeScaleJitterConfig, TransformsConfig
+from dense_lt.config.transforms import (
+    LargeScaleJitterConfig,
+    ResizeConfig,
+    TransformsConfig,
+)
 
 
 class DrawnConfig(Section):
@@ -127,6 +131,14 @@ class DataConfig(Section):
     workers: int = Field(default=2, ge=0)
     """Loader processes per training process; 0 loads in the training process itself."""
 
+    prefetch_batches: PositiveInt = 2
+    """Batches that each loader process makes ahead; more even out slow disks and cost memory."""
+
+    decode_short_side: PositiveInt | None = None
+    """Decode large JPEG files at 1/2, 1/4 or 1/8 of their size while the shorter side keeps so many
+    pixels: much faster on photographs of several megapixels, at slightly other pixel values. null
+    decodes whole images."""
+
     pad_to_multiple_of: PositiveInt = 32
     """Height and width of a batch are padded to a multiple of this."""
 
@@ -146,6 +158,22 @@ class DataConfig(Section):
 
     on_bad_image: Literal["error", "skip"] = "error"
     """A missing or unreadable image stops the run, or is skipped, counted and listed."""
+
+    @model_validator(mode="after")
+    def _decodes_enough(self) -> Self:
+        shorts = [
+            short
+            for section in (self.train_transforms, self.val_transforms)
+            if isinstance(section.resize, ResizeConfig)
+            for short in section.resize.short
+        ]
+        if self.decode_short_side is not None and self.decode_short_side < max(shorts, default=0):
+            raise ValueError(
+                f"`decode_short_side` {self.decode_short_side} is less than the shorter side that "
+                f"`resize` asks for, {max(shorts)}: images would be enlarged again; set it to "
+                f"{max(shorts)} or more, or to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _thresholds_rise(self) -> Self:

@@ -94,7 +94,11 @@ def build_datasets(
     built: dict[str, DetectionDataset] = {}
     for name in read:
         table, categories = _read(
-            files[name].annotations, config, categories, masks=outlines[name] and name in splits
+            name,
+            files[name].annotations,
+            config,
+            categories,
+            masks=outlines[name] and name in splits,
         )
         if name in splits:
             built[name] = DetectionDataset(
@@ -107,6 +111,7 @@ def build_datasets(
                 masks=outlines[name],
                 max_objects=config.max_objects_per_image if name == "train" else None,
                 cache_bytes=config.cache_images_mb * MIB,
+                decode_short_side=config.decode_short_side,
             )
             _report_missing(built[name], config)
     assert categories is not None, "no split was asked for"
@@ -151,6 +156,7 @@ def build_train_loader(
         workers=config.workers,
         bad_images="error" if config.on_bad_image == "error" else "replace",
         multiple_of=config.pad_to_multiple_of,
+        prefetch=config.prefetch_batches,
     )
 
 
@@ -187,6 +193,7 @@ def build_val_loader(
         workers=config.workers,
         bad_images="error" if config.on_bad_image == "error" else "leave_out",
         multiple_of=config.pad_to_multiple_of,
+        prefetch=config.prefetch_batches,
     )
 
 

@@ -16,7 +16,7 @@ from dense_lt.data.images import BadImageError, describe_missing, locate_images,
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
 from dense_lt.data.table import AnnotationTable, Names
-from dense_lt.data.transforms import Annotated, Transform, to_planes
+from dense_lt.data.transforms import Annotated, Transform, scale_objects, to_planes
 from dense_lt.structures import ImageInfo, Sample, Target
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class DetectionDataset:
         masks: whether targets have masks; `table` must hold segmentations.
         max_objects: more objects than this in an image: a random subset is used.
         cache_bytes: keep decoded images in memory if all fit into so many bytes.
+        decode_short_side: decode large JPEG files smaller, while the shorter side keeps so many
+            pixels; None decodes whole images.
 
     Attributes:
         missing: a message that names the images that were not found; None when all were.
@@ -78,6 +80,7 @@ class DetectionDataset:
         masks: bool = False,
         max_objects: int | None = None,
         cache_bytes: int = 0,
+        decode_short_side: int | None = None,
     ) -> None:
         self.table = table
         self.categories = categories
@@ -89,6 +92,7 @@ class DetectionDataset:
         self._seed = seed
         self._masks = masks
         self._max_objects = max_objects
+        self._decode_short_side = decode_short_side
         total = 3 * int((table.heights.astype(np.int64) * table.widths).sum())
         self._cache: dict[int, np.ndarray] | None = {} if total <= cache_bytes else None
         if max_objects is not None and (np.diff(table.offsets) > max_objects).any():
@@ -152,7 +156,9 @@ class DetectionDataset:
         )
 
     def read_image(self, index: int) -> np.ndarray:
-        """Pixels of an image as annotated: (H, W, 3) uint8, RGB; do not write into them.
+        """Pixels of an image: (H, W, 3) uint8, RGB; do not write into them.
+
+        H and W are as annotated, or smaller where `decode_short_side` says so.
 
         Raises:
             BadImageError: it is missing, unreadable, or of another size than annotated.
@@ -166,7 +172,7 @@ class DetectionDataset:
                 f"({self.table.file_names[index]}) is missing"
             )
         size = (int(self.table.heights[index]), int(self.table.widths[index]))
-        pixels = read_image(Path(path), size)
+        pixels = read_image(Path(path), size, short_side=self._decode_short_side)
         if self._cache is not None:
             pixels.flags.writeable = False  # what comes of it is a copy
             self._cache[index] = pixels
@@ -178,13 +184,15 @@ class DetectionDataset:
         if checked is not None and self._max_objects is not None:
             left_out = np.setdiff1d(self._objects_of(index), objects)
             checked[self.table.labels[left_out]] = False  # there, but not to be learnt this time
-        return Annotated(
-            image=self.read_image(index),
+        image = self.read_image(index)
+        sample = Annotated(
+            image=image,
             boxes=self.table.boxes[objects],
             labels=self.table.labels[objects].astype(np.int64),
             masks=self._outlines(objects, size) if self._masks else None,
             checked=checked,
         )
+        return sample if image.shape[:2] == size else scale_objects(sample, size)
 
     def _objects_of(self, index: int) -> np.ndarray:
         """Instances of the table that are learnt from an image."""

@@ -85,6 +85,7 @@ class BatchLoader:
         workers: processes; 0 works in this one.
         bad_images: what to do about images that cannot be used.
         multiple_of: height and width of a batch are padded to a multiple of this.
+        prefetch: batches that each process makes ahead.
 
     Attributes:
         skipped: what was wrong with each bad image that was met so far, once each.
@@ -98,6 +99,7 @@ class BatchLoader:
         workers: int,
         bad_images: BadImages,
         multiple_of: int,
+        prefetch: int = 2,
     ) -> None:
         self.skipped: dict[str, None] = {}
         self._loader = DataLoader(
@@ -107,6 +109,7 @@ class BatchLoader:
             collate_fn=_identity,
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
+            prefetch_factor=prefetch if workers else None,
             pin_memory=torch.cuda.is_available(),
         )
         self._batches = batches

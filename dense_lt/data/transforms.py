@@ -158,11 +158,10 @@ def resize(sample: Annotated, size: tuple[int, int], *, planes: bool = False) ->
         planes: the image may come back as a view of three planes. What needs pixels side by side
             is slow on it, but for OpenCV it costs nothing, and it is how the network wants it.
     """
-    image, boxes, masks = sample.image, sample.boxes, sample.masks
+    image = sample.image
     height, width = image.shape[:2]
     if size == (height, width):
         return sample
-    scale = np.array([size[1] / width, size[0] / height], dtype=np.float32)
     if size[0] * size[1] < height * width:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     elif planes:
@@ -172,9 +171,17 @@ def resize(sample: Annotated, size: tuple[int, int], *, planes: bool = False) ->
         image = enlarged.transpose(1, 2, 0)
     else:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return scale_objects(sample._replace(image=image), (height, width))
+
+
+def scale_objects(sample: Annotated, size: tuple[int, int]) -> Annotated:
+    """Scale the objects, which are those of an image of `size` (height, width), to the image."""
+    height, width = sample.image.shape[:2]
+    scale = np.array([width / size[1], height / size[0]], dtype=np.float32)
+    masks = sample.masks
     if masks is not None:
         masks = replace(masks, points=masks.points * scale)
-    return sample._replace(image=image, boxes=boxes * np.tile(scale, 2), masks=masks)
+    return sample._replace(boxes=sample.boxes * np.tile(scale, 2), masks=masks)
 
 
 def interleaved(image: np.ndarray) -> np.ndarray:

@@ -254,6 +254,16 @@ def test_repeat_factors_lengthen_the_epoch(tmp_path):
     assert build_order(train, plain, seed=0, batch_size=2).expected().tolist() == [1, 1, 1]
 
 
+def test_decoding_less_than_resizing_asks_for_is_refused():
+    sizes = ResizeConfig(short=(320, 480), long=800)
+    with pytest.raises(ValueError, match=r"`decode_short_side` 400 is less.*set it to 480 or more"):
+        DataConfig(
+            train_transforms=TransformsConfig(resize=sizes),
+            val_transforms=KEEP_SIZE,
+            decode_short_side=400,
+        )
+
+
 def test_batches_of_like_shape_are_put_together_on_request(tmp_path):
     content = lvis_content()
     content["images"] = [

@@ -133,6 +133,20 @@ def test_the_raw_image_has_all_objects_that_can_be_learnt(tmp_path):
     assert raw.labels.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_objects_are_those_of_an_image_that_is_decoded_smaller(tmp_path, masks):
+    """40 x 30 becomes 20 x 15; the object at (2, 3) to (12, 15) shrinks with it."""
+    content = coco_content()
+    content["images"][0]["file_name"] = "a.jpg"
+    dataset = _dataset(tmp_path, content, decode_short_side=15, masks=masks)
+    sample = dataset[0]
+    assert sample["image"].shape == (3, 15, 20)
+    assert sample["target"]["boxes"][0].tolist() == [1, 1.5, 6, 7.5]
+    assert sample["info"].original_size == (30, 40)
+    if masks:
+        assert to_outlines(sample["target"]["masks"]).boxes()[0].tolist() == [1, 1.5, 6, 7.5]
+
+
 def test_cached_images_are_read_once(tmp_path):
     dataset = _dataset(tmp_path, cache_bytes=10_000)
     before = dataset[0]["image"].clone()

@@ -98,6 +98,18 @@ def test_outlines_travel_with_a_batch(tmp_path, workers):
     assert batch.targets[0]["masks"].points.shape == (12, 2)
 
 
+def test_the_space_around_images_is_black_whatever_was_in_memory(tmp_path):
+    for workers in (0, 1):
+        loader = _loader(_dataset(tmp_path), [[0, 1, 2]] * 4, workers=workers)
+        for batch in loader:
+            assert batch.images.sizes == ((30, 40), (50, 20), (17, 33))
+            for pixels, (height, width) in zip(
+                batch.images.pixels, batch.images.sizes, strict=True
+            ):
+                assert not pixels[:, height:].any()
+                assert not pixels[:, :, width:].any()
+
+
 def test_an_endless_loader_can_be_left_and_asked_again(tmp_path):
     loader = _loader(_dataset(tmp_path), [[0], [1]] * 10)
     assert len(list(islice(loader, 2))) == 2
