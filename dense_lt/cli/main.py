@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "compare",
     "data": "data",
     "predict": "predict",
+    "profile": "profile",
     "backbones": "backbones",
     "demo": "demo",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 
@@ -35,6 +35,7 @@ from dense_lt.engine.resume import (
 from dense_lt.engine.run_folder import RunFolder, check_free, clear, occupied, write_environment
 from dense_lt.engine.step import TrainingStep
 from dense_lt.engine.writers import Metrics
+from dense_lt.structures import Batch
 from dense_lt.utils import distributed
 from dense_lt.utils.environment import command, git_commit, versions
 from dense_lt.utils.errors import ConfigError
@@ -129,6 +130,19 @@ def dry_run(config: ExperimentConfig, device: torch.device) -> int:
     _say(f"one batch  {shape} with {objects} objects, forward and backward: {shown}")
     _say("dry run: nothing was trained or written")
     return 0
+
+
+def prepare_steps(
+    config: ExperimentConfig, device: torch.device
+) -> tuple[TrainingStep, Iterator[Batch]]:
+    """What makes the steps of a run, and its batches from the first one on; writes nothing.
+
+    Raises:
+        ConfigError, DataError: the run could not start.
+    """
+    parts = build_parts(config, device)
+    step = _build_step(config, parts, RunFolder(config.run_folder))
+    return step, iter(_batches(config, parts, start=0))
 
 
 def _say(text: str) -> None:
