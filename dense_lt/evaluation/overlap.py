@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dense_lt.evaluation.boundary import boundary_iou
-from dense_lt.evaluation.masks import mask_tools
+from dense_lt.evaluation.masks import Rle, mask_tools
 from dense_lt.evaluation.pairing import pairs_by_key, run_starts
 from dense_lt.evaluation.ranking import HOLDS_OBJECTS, Objects, Ranking
 from dense_lt.evaluation.rules import IOU_THRESHOLDS, IouType
@@ -144,20 +144,27 @@ class _MaskOverlap:
         cell = image * (1 + int(category.max())) + category
         order = np.argsort(cell, kind="stable")
         stops = np.append(run_starts(cell[order])[1:], len(cell)).tolist()
-        own, others, values = detection[order].tolist(), target[order].tolist(), []
+        rows, row = np.unique(detection, return_inverse=True)
+        columns, column = np.unique(target, return_inverse=True)
+        masks = (self.detections.take(rows), self.targets.take(columns))
+        crowd = self.objects.crowd[columns].astype(int).tolist()
+        own, others, values = row[order].tolist(), column[order].tolist(), []
         for start, stop in zip([0, *stops[:-1]], stops, strict=True):
-            values.append(self._iou_in_cell(own[start:stop], others[start:stop]))
+            values.append(_iou_in_cell(masks, crowd, own[start:stop], others[start:stop]))
         iou = np.empty(len(detection))
         iou[order] = np.concatenate(values)
         return iou
 
-    def _iou_in_cell(self, detection: list[int], target: list[int]) -> NDArray[np.float64]:
-        """IoU of pairs; short lists, which Python handles faster than NumPy."""
-        row = {index: number for number, index in enumerate(dict.fromkeys(detection))}
-        column = {index: number for number, index in enumerate(dict.fromkeys(target))}
-        matrix = mask_tools().iou(
-            self.detections.take(np.array(list(row))),
-            self.targets.take(np.array(list(column))),
-            [int(crowd) for crowd in self.objects.crowd[list(column)]],
-        )
-        return matrix[[row[index] for index in detection], [column[index] for index in target]]
+
+def _iou_in_cell(
+    masks: tuple[list[Rle], list[Rle]], crowd: list[int], own: list[int], others: list[int]
+) -> NDArray[np.float64]:
+    """IoU of pairs of indices into `masks`; short lists, which Python handles faster than NumPy."""
+    row = {index: number for number, index in enumerate(dict.fromkeys(own))}
+    column = {index: number for number, index in enumerate(dict.fromkeys(others))}
+    matrix = mask_tools().iou(
+        [masks[0][index] for index in row],
+        [masks[1][index] for index in column],
+        [crowd[index] for index in column],
+    )
+    return matrix[[row[index] for index in own], [column[index] for index in others]]
