@@ -11,6 +11,9 @@ from torchvision.ops import box_iou, nms
 FIRST_PREFIX = 1000
 """Candidates that are tried first; enough in nearly every image for a cap of 300."""
 
+BOXES_AT_ONCE = 2**14
+"""Candidates of whole classes that one call suppresses; on a GPU it holds a bit for every pair."""
+
 PAIRS_AT_ONCE = 2**22
 """Pairs of boxes that vote together."""
 
@@ -45,6 +48,7 @@ def class_wise_nms(
     classes a float32 offset leaves a grid of half a pixel inside the suppression. Greedy
     suppression of the best n boxes does not depend on the others, so growing prefixes are tried
     until enough boxes survive: exact, and mostly a thousand boxes instead of tens of thousands.
+    Long prefixes are cut between classes, so that memory does not grow with their square.
 
     Args:
         boxes: (N, 4) xyxy.
@@ -59,11 +63,12 @@ def class_wise_nms(
     if boxes.numel() == 0:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
     scores, order = scores.sort(descending=True, stable=True)
-    spread = _separate(boxes[order].double(), labels[order])
+    labels = labels[order]
+    spread = _separate(boxes[order].double(), labels)
     scores = scores.double()
     prefix = min(FIRST_PREFIX, len(order))
     while True:
-        kept = nms(spread[:prefix], scores[:prefix], iou_threshold)
+        kept = _suppress(spread[:prefix], scores[:prefix], labels[:prefix], iou_threshold)
         if len(kept) >= max_kept or prefix == len(order):
             return order[kept[:max_kept]]
         prefix = min(4 * prefix, len(order))
@@ -84,6 +89,18 @@ def vote(boxes: Tensor, scores: Tensor, labels: Tensor, *, kept: Tensor, varianc
         weights[torch.arange(len(some)), some] += torch.finfo(weights.dtype).tiny  # score 0
         moved.append(weights @ boxes / weights.sum(1, keepdim=True))
     return torch.cat(moved) if moved else boxes[kept]
+
+
+def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+    """Survivors, in order, of `boxes` (N, 4) that come best first and apart from class to class."""
+    if len(boxes) <= BOXES_AT_ONCE:
+        return nms(boxes, scores, iou_threshold)
+    counts = labels.bincount()
+    piece = (counts.cumsum(0) - counts) // BOXES_AT_ONCE  # of each class
+    sizes = piece.bincount(weights=counts.double()).long().tolist()
+    pieces = labels.argsort(stable=True).split(sizes)
+    kept = [own[nms(boxes[own], scores[own], iou_threshold)] for own in pieces if len(own)]
+    return torch.cat(kept).sort().values
 
 
 def _separate(boxes: Tensor, labels: Tensor) -> Tensor:

@@ -71,6 +71,19 @@ def test_more_asked_for_than_there_are_gives_all():
     assert len(values) == 6
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 50])
+def test_long_prefixes_are_cut_between_classes_without_a_difference(at_once, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    corner = torch.rand(200, 2, generator=generator) * 20
+    boxes = torch.cat([corner, corner + 5 + torch.rand(200, 2, generator=generator) * 20], dim=1)
+    scores = torch.rand(200, generator=generator).mul(20).round()  # many are equal
+    labels = torch.randint(2, 9, (200,), generator=generator)
+    limits = {"iou_threshold": 0.3, "max_kept": 100}
+    whole = class_wise_nms(boxes, scores, labels, **limits)
+    monkeypatch.setattr(selection, "BOXES_AT_ONCE", at_once)
+    assert torch.equal(class_wise_nms(boxes, scores, labels, **limits), whole)
+
+
 def test_boxes_move_to_where_their_class_votes_by_hand():
     """IoU 1/2 with a score of 1/2: weight e^(-1/4 / 1/4) / 2 = 0.1839 beside 1 for the box itself.
 
