@@ -51,11 +51,14 @@ def test_pixels_do_not_creep_when_an_image_is_moved_by_whole_pixels():
 
 
 def test_pixels_follow_boxes_when_an_image_is_enlarged():
+    """Four times as large, an edge at 10 is at 40, and interpolation blurs two pixels around it."""
     sample = painted((40, 50), [rectangle(10, 10, 20, 25)])
-    moved = warp(sample, np.array([[2.0, 0, 0], [0, 2.0, 0]]), (80, 100), fill=0)
-    assert (moved.image[21:49, 21:39] == color_of(0)).all()
-    assert (moved.image[18, 2:-2] == GREY).all()
-    assert moved.boxes.tolist() == [[20, 20, 40, 50]]
+    moved = warp(sample, np.array([[4.0, 0, 0], [0, 4.0, 0]]), (160, 200), fill=0)
+    assert moved.boxes.tolist() == [[40, 40, 80, 100]]
+    assert (moved.image[42:98, 42:78] == color_of(0)).all()
+    assert (moved.image[60, 2:38] == GREY).all()
+    assert (moved.image[60, 82:198] == GREY).all()
+    assert (moved.image[60, [38, 39, 40, 41, 78, 79, 80, 81]] != color_of(0)).any(axis=1).all()
 
 
 @pytest.mark.parametrize(
