@@ -5,11 +5,14 @@ import os
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from dense_lt.config.data import DataConfig, JsonDatasetConfig
-from dense_lt.config.sampling import RepeatFactorSamplerConfig
+from dense_lt.config.sampling import ClassAwareSamplerConfig, RepeatFactorSamplerConfig
 from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, TransformsConfig
+from dense_lt.data.batching import to_outlines
 from dense_lt.data.build import build_datasets, build_train_loader, build_val_loader
 from dense_lt.data.check import check_annotations, check_images
 from dense_lt.data.images import describe_missing, locate_images
@@ -28,6 +31,7 @@ SETS = {  # training and validation images, instances, classes: from the README 
     "muscima_tiles": (480, 80, 103),
     "braille_angelina": (565, 287, 62),
 }
+WITH_MASKS = {"car_parts_lt", "staple_pantry", "muscima_tiles"}
 COCO_FILES = {
     "lvis_v0.5_val_2images.json": (2, 55),
     "instances_coco2017_6images.json": (6, 36),
@@ -78,7 +82,13 @@ def test_a_photograph_set_is_read_trained_on_validated_and_drawn(name):
             assert (boxes[:, 2:] - boxes[:, :2] >= 1).all()
             assert (boxes >= 0).all()
             assert (boxes[:, 2:] <= boxes.new_tensor(size[::-1])).all()
-            assert target["masks"].shape == (len(boxes), *size)
+            outlines = to_outlines(target["masks"])
+            assert len(outlines) == len(boxes)
+            around = torch.from_numpy(outlines.boxes())
+            has_outline = (around[:, 2:] > around[:, :2]).all(dim=1)
+            assert has_outline.any() == (len(boxes) > 0 and name in WITH_MASKS)
+            # the crop is resized: outlines are traced again and may be off by a pixel or two
+            assert ((around - boxes).abs() <= 2)[has_outline].all()
     contact_sheet(batch, categories.names)
     assert len(next(iter(build_val_loader(val, config, batch_size=4))).infos) == 4
 
@@ -106,6 +116,26 @@ def test_genuine_coco_files_are_read_and_their_images_found(name):
     assert (len(table), table.num_instances) == COCO_FILES[name]
     paths = locate_images(table, [folder])
     assert describe_missing(table, [folder], paths) is None
+
+
+@pytest.mark.parametrize("name", COCO_FILES)
+def test_genuine_photographs_go_through_training_with_their_outlines(name):
+    folder = ROOT / "coco_lvis_mini"
+    split = {"annotations": folder / name, "images": [folder]}
+    config = DataConfig(
+        dataset=JsonDatasetConfig.model_validate({"kind": "coco", "train": split, "val": split}),
+        train_transforms=TransformsConfig(horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5),
+        sampler=ClassAwareSamplerConfig(kind="class_aware"),
+        workers=0,
+    )
+    train, _, _ = build_datasets(config, seed=0, splits=("train",), masks=True)
+    assert train is not None
+    for batch in islice(build_train_loader(train, config, batch_size=2, seed=0), 3):
+        for target in batch.targets:
+            outlines = to_outlines(target["masks"])
+            assert len(target["boxes"]) > 0
+            # boxes were rounded to two digits before the image was enlarged
+            assert np.abs(outlines.boxes() - target["boxes"].numpy()).max() < 1.5
 
 
 def test_the_official_lvis_file_of_a_hundred_images_is_read():
