@@ -60,11 +60,12 @@ def find_sizes(
         (I, 2) height and width; 0 for images that are nowhere, or broken.
 
     Raises:
-        DataError: the file cannot be used.
+        DataError: the file cannot be used, or is of other copies of the images.
     """
     sizes = np.zeros((len(names), 2), np.int32)
     if csv_file is not None:
         _fill(sizes, names, csv_file)
+        _compare(sizes, names, csv_file, image_folders)
     missing = np.flatnonzero(sizes[:, 0] == 0)
     if not len(missing) or not image_folders:
         return sizes
@@ -100,6 +101,20 @@ def _fill(sizes: Sizes, names: NDArray[np.bytes_], path: Path) -> None:
             known = np.flatnonzero(names[index] == table["ImageID"])
             sizes[index[known]] = pairs[known]
         row += len(pairs)
+
+
+def _compare(sizes: Sizes, names: NDArray[np.bytes_], path: Path, folders: Sequence[Path]) -> None:
+    """Refuse sizes of other copies of the images: the smaller ones that many use, say."""
+    for index in sorted({0, len(names) // 2, len(names) - 1} - {-1, len(names)}):
+        name = names[index].decode() + SUFFIX
+        file = next((own for folder in folders if (own := folder / name).is_file()), None)
+        found, given = _header_size(file), tuple(sizes[index].tolist())
+        if given[0] and found[0] and found != given:
+            raise DataError(
+                f"{path}: says that {names[index].decode()} is {given[1]} x {given[0]} pixels "
+                f"(width x height), but {file} is {found[1]} x {found[0]}; leave `sizes` out to have them "
+                "read from the images"
+            )
 
 
 def _measure(

@@ -12,12 +12,15 @@ from helpers.open_images_files import (
     DOG,
     NAMES,
     PET,
+    SIZES,
     TOY,
     VERIFIED,
     write_csv,
     write_open_images,
     write_photographs,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dense_lt.data.openimages import assemble
 from dense_lt.data.openimages.assemble import Options
@@ -258,3 +261,38 @@ def test_no_boxes_at_all_are_a_table(tmp_path):
     table, categories = read_open_images(write_open_images(tmp_path, boxes=[]))
     assert (len(table), table.num_instances) == (3, 0)
     assert sum(categories.instance_counts) == 0
+
+
+NAME = st.sampled_from(["aa", "bb", "cc", "dd"])
+FRACTION = st.integers(0, 10**6).map(lambda number: number / 10**6)
+BOX = st.tuples(
+    NAME, st.sampled_from([*CLASSES, "/m/bus"]), *[FRACTION] * 4, st.integers(-1, 1)
+).filter(lambda row: row[2] < row[3] and row[4] < row[5])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(st.lists(BOX, max_size=12), st.booleans())
+def test_random_files_are_read_as_a_plain_reading_says(tmp_path_factory, boxes, full):
+    """Against a loop over the rows: by name of the image, then in the order of the file."""
+    files = write_open_images(tmp_path_factory.mktemp("set"), boxes=boxes, labels=[], full=full)
+    known = sorted((row for row in boxes if row[1] in CLASSES), key=lambda row: row[0])
+    if boxes and not known:
+        with pytest.raises(DataError, match="not one of its"):
+            read_open_images(files)
+        return
+    table, categories = read_open_images(replace(files, labels=None))
+    owner = np.repeat(np.arange(len(table)), np.diff(table.offsets)).tolist()
+    found = [table.file_names[index].removesuffix(".jpg") for index in owner]
+    assert found == [row[0] for row in known]
+    assert [CLASSES[label] for label in table.labels.tolist()] == [row[1] for row in known]
+    assert table.crowd.tolist() == [row[-1] == 1 for row in known]
+    height, width = (
+        np.array([{"dd": (1024, 1024), **SIZES}[row[0]][k] for row in known]) for k in (0, 1)
+    )
+    expected = [
+        (row[2] * w, row[4] * h, row[3] * w, row[5] * h)
+        for row, w, h in zip(known, width, height, strict=True)
+    ]
+    np.testing.assert_allclose(table.boxes, np.reshape(expected, (-1, 4)), atol=1e-3)
+    counts = [sum(row[1] == own for row in known) for own in CLASSES]
+    assert list(categories.instance_counts) == counts

@@ -20,7 +20,17 @@ def test_a_file_of_sizes_may_list_other_images_in_any_order(tmp_path, header):
 def test_headers_fill_in_what_the_file_leaves_out(tmp_path):
     path = write_csv(tmp_path / "sizes.csv", "ImageID,width,height", [("aa", 7, 9)])
     folders = (tmp_path / "none", write_photographs(tmp_path / "images"))
+    (folders[1] / "aa.jpg").unlink()
     assert find_sizes(NAMES, path, folders).tolist() == [[9, 7], *EXPECTED[1:]]
+
+
+def test_sizes_of_other_copies_of_the_images_are_refused(tmp_path):
+    """Many work with smaller copies; the boxes, which are fractions, fit both."""
+    path = write_csv(tmp_path / "s.csv", "ImageID,width,height", [("bb", 100, 400)])
+    folder = write_photographs(tmp_path / "images")
+    told = r"s\.csv: says that bb is 100 x 400 .*bb\.jpg is 50 x 200; leave `sizes` out"
+    with pytest.raises(DataError, match=told):
+        find_sizes(NAMES, path, (folder,))
 
 
 def test_images_that_are_missing_or_broken_have_no_size(tmp_path):
