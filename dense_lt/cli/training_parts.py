@@ -119,7 +119,7 @@ def _look_ahead(config: ExperimentConfig, data: DataSplits) -> None:
     ]
     if unseen:
         logger.warning(
-            "%d classes have no training image and cannot be learnt, but count as rare: %s",
+            "%d classes have no training image and cannot be learnt, but count in their groups: %s",
             len(unseen),
             ", ".join(unseen[:5]) + (", ..." if len(unseen) > 5 else ""),
         )

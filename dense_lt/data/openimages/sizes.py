@@ -112,8 +112,8 @@ def _compare(sizes: Sizes, names: NDArray[np.bytes_], path: Path, folders: Seque
         if given[0] and found[0] and found != given:
             raise DataError(
                 f"{path}: says that {names[index].decode()} is {given[1]} x {given[0]} pixels "
-                f"(width x height), but {file} is {found[1]} x {found[0]}; leave `sizes` out to have them "
-                "read from the images"
+                f"(width x height), but {file} is {found[1]} x {found[0]}; leave "
+                "`sizes` out to have them read from the images"
             )
 
 

@@ -286,12 +286,10 @@ def test_random_files_are_read_as_a_plain_reading_says(tmp_path_factory, boxes, 
     assert found == [row[0] for row in known]
     assert [CLASSES[label] for label in table.labels.tolist()] == [row[1] for row in known]
     assert table.crowd.tolist() == [row[-1] == 1 for row in known]
-    height, width = (
-        np.array([{"dd": (1024, 1024), **SIZES}[row[0]][k] for row in known]) for k in (0, 1)
-    )
+    sizes = [{"dd": (1024, 1024), **SIZES}[row[0]] for row in known]
     expected = [
         (row[2] * w, row[4] * h, row[3] * w, row[5] * h)
-        for row, w, h in zip(known, width, height, strict=True)
+        for row, (h, w) in zip(known, sizes, strict=True)
     ]
     np.testing.assert_allclose(table.boxes, np.reshape(expected, (-1, 4)), atol=1e-3)
     counts = [sum(row[1] == own for row in known) for own in CLASSES]
