@@ -31,7 +31,7 @@ demo: $(READY)
 	$(BIN)/dense-lt demo $(if $(filter quick,$(DEMO)),--quick) --jobs $(JOBS)
 
 table: $(READY)
-	$(BIN)/dense-lt demo --seeds 0 1 2 --data-seeds 0 1 --out runs/table --jobs $(JOBS)
+	$(BIN)/dense-lt demo --variants focal_prior_0.1 focal_prior_0.01 equalized_focal --seeds 0 1 2 --data-seeds 0 1 --out runs/table --jobs $(JOBS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

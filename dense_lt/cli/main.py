@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "predict",
     "profile": "profile",
     "backbones": "backbones",
+    "sweep": "sweep",
     "demo": "demo",
 }
 """Command -> module of `dense_lt.cli`, which gives HELP, configure(parser) and run(arguments)."""
