@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dense_lt.ops.sigmoid_loss.arguments import Modulation
+from dense_lt.utils import distributed
 
 
 class Groups(NamedTuple):
@@ -189,7 +190,9 @@ class SampledClasses(nn.Module):
         present[everything.clamp(min=-2)] = True  # background and ignore come last
         own, has_background = present[:-2], present[-1]
         # The largest of log(chance) + Gumbel noise are draws without replacement.
-        keys = self.chance.log() - torch.empty_like(self.chance).exponential_().log()
+        noise = torch.empty_like(self.chance).exponential_()
+        # processes begin with the same random numbers, and should not draw the same classes
+        keys = self.chance.log() - noise.roll(distributed.rank()).log()
         keys = torch.where(own, torch.inf, keys)
         drawn = keys.topk(min(self.num_classes, len(keys))).indices
         chosen = torch.zeros_like(own)
