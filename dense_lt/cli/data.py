@@ -27,6 +27,9 @@ MOST_CLASSES = 12
 """Classes that `check` names in each group, those with the most training images."""
 
 FAULTY = 1
+MANY = 10
+"""More faults than this in a file are also counted by kind."""
+
 OPTIONS = tuple(name for name in DrawnConfig.model_fields if name not in ("kind", "folder"))
 
 
@@ -109,13 +112,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from dense_lt.data.check import check_images
 
     config = load_config(arguments.config, arguments.overrides)
-    to_mend = 0
-    for path, faults in _faults(config.data).items():
-        for fault in faults:
-            _say(f"{path}: {fault}")
-        own = sum(fault.fatal for fault in faults)
-        _say(f"{path}: {own} faults that must be mended, {len(faults) - own} that need not be")
-        to_mend += own
+    to_mend = _list_faults(config.data)
     if to_mend:
         return FAULTY
     train, val, categories = build_datasets(config.data, seed=config.seed, masks=True)
@@ -132,6 +129,21 @@ def _check(arguments: argparse.Namespace) -> int:
             to_mend += 1
     _draw_samples(train, config, arguments.out, NUM_SAMPLES)
     return FAULTY if to_mend else 0
+
+
+def _list_faults(config: DataConfig) -> int:
+    """List the faults of every file; returns how many must be mended."""
+    from dense_lt.data.faults import summarize
+
+    to_mend = 0
+    for path, faults in _faults(config).items():
+        counts = summarize(faults) if len(faults) > MANY else []
+        for line in [*map(str, faults), *counts]:
+            _say(f"{path}: {line}")
+        own = sum(fault.fatal for fault in faults)
+        _say(f"{path}: {own} faults that must be mended, {len(faults) - own} that need not be")
+        to_mend += own
+    return to_mend
 
 
 def _preview(arguments: argparse.Namespace) -> int:

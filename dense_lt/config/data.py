@@ -142,9 +142,9 @@ class DataConfig(Section):
     pad_to_multiple_of: PositiveInt = 32
     """Height and width of a batch are padded to a multiple of this."""
 
-    cache_annotations: bool = True
-    """Keep what is read from large annotation files in the user's cache folder: LVIS takes a minute
-    and 6 GB to read, and no time and memory the second time."""
+    cache_annotations: bool | Path = True
+    """Keep what is read from annotation files of 50 MB or more, to open it at once the next time:
+    true in the user's cache folder, a path in that folder (`runs/annotations`, beside the runs)."""
 
     cache_images_mb: int = Field(default=0, ge=0)
     """Keep decoded images in memory, in each loader process, if all of a split fit into so many

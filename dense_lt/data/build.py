@@ -262,7 +262,7 @@ def _read(
 ) -> tuple[AnnotationTable, CategoryTable]:
     if not is_main():
         barrier()  # the main process reads a large file first; the others find what it kept
-    folder = cache_folder() if config.cache_annotations else None
+    folder = cache_folder(config.cache_annotations)
     drop = config.drop_invalid_boxes
     try:
         if isinstance(config.dataset, OpenImagesConfig):

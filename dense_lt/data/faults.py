@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +37,11 @@ class Fault:
     fatal: bool = True
     droppable: bool = False
 
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """Faults of one kind differ in places and numbers only: (entry, field, problem)."""
+        return self.where.split()[0], self.field, re.sub(r"-?\d+(\.\d+)?", "#", self.problem)
+
     def __str__(self) -> str:
         value = repr(self.value)
         if len(value) > MAX_VALUE_LENGTH:
@@ -46,11 +53,11 @@ def raise_faults(source: str, faults: Sequence[Fault]) -> None:
     """Raise one error for all `faults`, if there are any.
 
     Raises:
-        DataError: lists the first few and says how many there are.
+        DataError: lists one of every kind, then the first others, and says how many there are.
     """
     if not faults:
         return
-    lines = [f"  {fault}" for fault in faults[:MAX_LISTED]]
+    lines = [f"  {fault}" for fault in _most_telling(faults)[:MAX_LISTED]]
     if len(faults) > MAX_LISTED:
         lines.append(f"  ... and {len(faults) - MAX_LISTED} more; `dense-lt data check` lists all")
     if any(fault.droppable for fault in faults):
@@ -60,3 +67,19 @@ def raise_faults(source: str, faults: Sequence[Fault]) -> None:
         )
     noun = "fault" if len(faults) == 1 else "faults"
     raise DataError(f"{source}: {len(faults)} {noun}:\n" + "\n".join(lines))
+
+
+def summarize(faults: Sequence[Fault]) -> list[str]:
+    """How many faults of each kind there are, the most frequent first."""
+    counts = Counter(fault.kind for fault in faults)
+    return [
+        f"{count:,} x {entry} `{field}`: {problem}"
+        for (entry, field, problem), count in counts.most_common()
+    ]
+
+
+def _most_telling(faults: Sequence[Fault]) -> list[Fault]:
+    """The first of every kind, then the others: a thousand of one kind hide no other."""
+    firsts: dict[tuple[str, str, str], Fault] = {}
+    others = [fault for fault in faults if firsts.setdefault(fault.kind, fault) is not fault]
+    return [*firsts.values(), *others]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from string import printable
 
 import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dense_lt.data.batching import to_outlines
+from dense_lt.data.lettering import Lettering
 from dense_lt.structures import Batch, Target
 
 TILE = 360
@@ -32,18 +34,33 @@ def contact_sheet(batch: Batch, names: Sequence[str]) -> Image.Image:
     samples = zip(batch.images.pixels, batch.images.sizes, batch.targets, batch.infos, strict=True)
     rows = -(-len(batch.infos) // COLUMNS)
     step = TILE + GAP
+    lettering = Lettering([*names, printable.strip()])
     sheet = Image.new("RGB", (COLUMNS * step + GAP, rows * step + GAP), BACKDROP)
     for number, (pixels, (height, width), target, info) in enumerate(samples):
         row, column = divmod(number, COLUMNS)
-        tile = draw_sample(pixels[:, :height, :width], target, names, f"image {info.image_id}")
+        caption = f"image {info.image_id}"
+        tile = draw_sample(pixels[:, :height, :width], target, names, caption, lettering)
         sheet.paste(tile, (GAP + column * step, GAP + row * step))
     return sheet
 
 
 def draw_sample(
-    image: Tensor, target: Target, names: Sequence[str], caption: str = ""
+    image: Tensor,
+    target: Target,
+    names: Sequence[str],
+    caption: str = "",
+    lettering: Lettering | None = None,
 ) -> Image.Image:
-    """An image (3, H, W) uint8 and its objects, scaled to a tile; small ones are not smoothed."""
+    """An image (3, H, W) uint8 and its objects, scaled to a tile; small ones are not smoothed.
+
+    Args:
+        image: before normalisation.
+        target: its objects.
+        names: class name of every label.
+        caption: written at the bottom.
+        lettering: that of `names` and `caption`; None looks for one.
+    """
+    lettering = lettering or Lettering([*names, caption])
     pixels = image.permute(1, 2, 0).numpy().astype(np.float32)
     labels: list[int] = target["labels"].tolist()
     if "masks" in target:
@@ -60,8 +77,8 @@ def draw_sample(
     for label, box in zip(labels, target["boxes"].numpy() * scale, strict=True):
         x1, y1, x2, y2 = box.tolist()
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(label))
-        _write(pen, (x1, y1), names[label], color_of(label))
-    _write(pen, (0, size[1] - 11), caption, (255, 255, 255))
+        lettering.write(pen, (x1, y1), names[label], color_of(label))
+    lettering.write(pen, (0, size[1] - 11), caption, (255, 255, 255))
     return tile
 
 
@@ -69,12 +86,3 @@ def color_of(label: int) -> tuple[int, int, int]:
     """A bright colour; those of neighbouring labels are far apart."""
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.75, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def _write(
-    pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, color: tuple[int, int, int]
-) -> None:
-    # the font that Pillow brings along knows Latin letters only
-    text = text.encode("latin-1", "replace").decode("latin-1")
-    pen.rectangle(pen.textbbox(at, text), fill=(0, 0, 0))
-    pen.text(at, text, fill=color)

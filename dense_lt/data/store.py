@@ -56,8 +56,12 @@ class _DamagedError(Exception):
     """An entry cannot be used; the text says why."""
 
 
-def cache_folder() -> Path:
-    """Where the user's programs keep what they can make again."""
+def cache_folder(setting: bool | Path = True) -> Path | None:
+    """The folder of `data.cache_annotations`: true is where programs keep what they can remake."""
+    if isinstance(setting, Path):
+        return setting
+    if not setting:
+        return None
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "dense_lt" / "annotations"
 

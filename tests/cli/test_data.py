@@ -83,6 +83,18 @@ def test_every_fault_of_both_files_is_listed(config, tmp_path, capsys):
     assert not (tmp_path / "samples.png").exists()
 
 
+def test_many_faults_are_counted_by_kind(config, tmp_path, capsys):
+    content = coco_content()
+    content["annotations"] = [
+        {**content["annotations"][0], "id": number, "bbox": [number, 0, 0, 1]}
+        for number in range(20)
+    ]
+    write_json(tmp_path / "val.json", content)
+    assert main(["data", "check", str(config), "--out", str(tmp_path / "samples.png")]) == 1
+    said = capsys.readouterr().out
+    assert "val.json: 20 x annotation `bbox`: width and height must be above #\n" in said
+
+
 def test_boxes_that_are_dropped_need_no_mending(config, tmp_path, capsys):
     content = coco_content()
     content["annotations"][1]["bbox"] = [0, 0, 0, 0]

@@ -282,3 +282,5 @@ def test_faults_are_told_and_nothing_is_kept(tmp_path):
 def test_the_folder_follows_the_users_setting(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "dense_lt" / "annotations"
+    assert cache_folder(tmp_path / "runs") == tmp_path / "runs"
+    assert cache_folder(False) is None
