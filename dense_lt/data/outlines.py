@@ -99,6 +99,29 @@ class Outlines:
             boxes[present, 2:] = np.maximum.reduceat(self.points, starts)
         return boxes
 
+    def boxes_within(self, size: tuple[int, int]) -> np.ndarray:
+        """(M, 4) float32 around what is seen of every object in an image of `size`; zeros: nothing.
+
+        For outlines that were clipped to `size`. Where clipping cuts a ring in two, it joins the
+        parts along the border by edges that hold no area, and `boxes` would reach for these. An
+        object reaches as far as its other edges do, and to the corners of the image inside it.
+        """
+        here, after = self.points, self.points[self._following()]
+        owner = np.repeat(np.arange(len(self)), np.diff(self.rings[self.objects]))
+        ends = np.array([[0, 0], size[::-1]], dtype=np.float32)
+        along = ((here == ends[:, None]) & (after == ends[:, None])).any(axis=(0, 2))
+        boxes = np.tile(
+            np.array([np.inf, np.inf, -np.inf, -np.inf], dtype=np.float32), (len(self), 1)
+        )
+        np.minimum.at(boxes[:, :2], owner[~along], np.minimum(here, after)[~along])
+        np.maximum.at(boxes[:, 2:], owner[~along], np.maximum(here, after)[~along])
+        for x, y in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            corner = np.array([ends[x, 0], ends[y, 1]])
+            holds = self._wind_around(corner + np.array([0.01 - 0.02 * x, 0.01 - 0.02 * y]), owner)
+            boxes[holds, :2] = np.minimum(boxes[holds, :2], corner)
+            boxes[holds, 2:] = np.maximum(boxes[holds, 2:], corner)
+        return np.where(np.isfinite(boxes), boxes, np.float32(0))
+
     def areas(self) -> np.ndarray:
         """(M,) float64 square pixels; what two rings of an object share counts twice."""
         following = self._following()
@@ -107,6 +130,16 @@ class Outlines:
         total = np.concatenate([[0.0], np.cumsum(swept)])
         first = self.rings[self.objects]
         return np.abs(total[first[1:]] - total[first[:-1]])
+
+    def _wind_around(self, point: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        """(M,) bool: objects that hold a point (x, y); `owner` is the object of every corner."""
+        here, after = self.points, self.points[self._following()]
+        crossing = np.flatnonzero((here[:, 1] <= point[1]) != (after[:, 1] <= point[1]))
+        here, after = here[crossing], after[crossing]
+        part = (point[1] - here[:, 1]) / (after[:, 1] - here[:, 1])
+        right = here[:, 0] + part * (after[:, 0] - here[:, 0]) > point[0]
+        turns = np.where(after[:, 1] > here[:, 1], 1, -1) * right
+        return np.bincount(owner[crossing], weights=turns, minlength=len(self)) != 0
 
     def _following(self) -> np.ndarray:
         """Index of the corner after each, around its ring: (P,)."""

@@ -103,3 +103,36 @@ def test_clipped_corners_lie_inside_and_cover_the_same(corners):
 def test_clipping_what_is_inside_changes_nothing():
     outlines = _some([SQUARE])
     assert outlines.clipped(SIZE) is outlines
+
+
+def test_a_box_does_not_reach_for_edges_that_only_join_what_was_cut_apart():
+    """A bracket stands left of the image with its upper arm inside and its lower arm below it."""
+    bracket = [(-9, 5), (10, 5), (10, 8), (-5, 8), (-5, 25), (10, 25), (10, 28), (-9, 28)]
+    clipped = Outlines.from_rings([[np.array(bracket, dtype=np.float32)]]).clipped((20, 40))
+    assert clipped.boxes().tolist() == [[0, 5, 10, 20]]
+    assert clipped.boxes_within((20, 40)).tolist() == [[0, 5, 10, 8]]
+
+
+def test_a_box_reaches_the_corners_of_the_image_that_lie_inside():
+    around = np.array([(-5, -5), (50, -5), (50, 50), (-5, 50)], dtype=np.float32)
+    clipped = Outlines.from_rings([[around], [around + 30], []]).clipped((30, 40))
+    boxes = clipped.boxes_within((30, 40))
+    assert boxes.tolist() == [[0, 0, 40, 30], [25, 25, 40, 30], [0, 0, 0, 0]]
+
+
+@given(seed=st.integers(0, 10_000), x=st.integers(-60, 60), y=st.integers(-60, 60))
+def test_boxes_of_cut_stars_are_those_of_their_pictures(seed, x, y):
+    """Ten times as large, a picture shows all but the tips that are thinner than a tenth."""
+    random = np.random.default_rng(seed)
+    angle = np.sort(random.uniform(0, 2 * np.pi, 9))
+    radius = random.uniform(5, 60, 9)
+    star = np.stack([radius * np.cos(angle) + 40 + x, radius * np.sin(angle) + 30 + y], axis=1)
+    outlines = Outlines.from_rings([[star.astype(np.float32)]])
+    box = outlines.clipped((60, 80)).boxes_within((60, 80))[0]
+    picture = outlines.moved(np.array([[10.0, 0, 0], [0, 10.0, 0]])).to_bitmaps((600, 800))[0]
+    rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
+    if len(rows):
+        seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 10
+        outwards = (box - seen) * [-1, -1, 1, 1]
+        assert (outwards >= -0.1).all()
+        assert (outwards <= 3).all()

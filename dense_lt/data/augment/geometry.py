@@ -100,12 +100,12 @@ def move_objects(
     whole = _move_boxes(sample.boxes, matrix)
     masks = None if sample.masks is None else sample.masks.moved(matrix)
     if masks is not None and not _keeps_axes(matrix):
-        whole = _around(masks, whole)
+        whole = _where_outlined(masks, masks.boxes(), whole)
     boxes = np.clip(whole, 0, np.array(size[::-1] * 2, dtype=np.float32))
     cut = (boxes != whole).any(axis=1)
     if masks is not None and cut.any():
         masks = masks.clipped(size)
-        boxes[cut] = _around(masks, boxes)[cut]
+        boxes[cut] = _where_outlined(masks, masks.boxes_within(size), boxes)[cut]
     moved = sample._replace(image=image, boxes=boxes, masks=masks)
     kept = keep.chosen(boxes, whole)
     return moved if len(kept) == len(boxes) else moved.take(kept)
@@ -140,7 +140,6 @@ def _keeps_axes(matrix: Matrix) -> bool:
     return not (matrix[0, 1] or matrix[1, 0]) or not (matrix[0, 0] or matrix[1, 1])
 
 
-def _around(masks: Outlines, boxes: np.ndarray) -> np.ndarray:
-    """Boxes around the outlines; those of objects that never had one are `boxes`."""
-    has_outline = np.diff(masks.objects) > 0
-    return np.where(has_outline[:, None], masks.boxes(), boxes)
+def _where_outlined(masks: Outlines, around: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """`around` for objects that were given with an outline, `boxes` for the others: (M, 4)."""
+    return np.where((np.diff(masks.objects) > 0)[:, None], around, boxes)
