@@ -85,6 +85,10 @@ class ClassificationLoss(Protocol):
         """`logits` (..., K) -> (..., C) probabilities, float32."""
         ...
 
+    def best_scores(self, logits: Tensor) -> Tensor:
+        """`logits` (..., K) -> (...) the highest of `scores`, without making them all."""
+        ...
+
     def initial_bias(self, prior_probability: float) -> Tensor:
         """(K,) bias of a classifier that scores every class with `prior_probability`."""
         ...
@@ -211,6 +215,11 @@ class SigmoidLoss(nn.Module):
         """`logits` (..., K) -> (..., C) probabilities, float32."""
         scores = logits.float().sigmoid()
         return scores[..., :-1] * (1 - scores[..., -1:]) if self.objectness else scores
+
+    def best_scores(self, logits: Tensor) -> Tensor:
+        """`logits` (..., K) -> (...) the highest of `scores`, without making them all."""
+        best = logits[..., : self.num_classes].amax(dim=-1, keepdim=True)
+        return self.scores(torch.cat([best, logits[..., self.num_classes :]], dim=-1)).squeeze(-1)
 
     def summary(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
         """Means over groups of classes, for the log: `ratio/GROUP`, `gamma/GROUP`, ...

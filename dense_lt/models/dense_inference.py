@@ -15,6 +15,10 @@ from dense_lt.ops.selection import class_wise_nms, top_entries, vote
 from dense_lt.structures import DensePredictions, Detections, Priors, Size
 
 
+ROUNDING = 1e-6
+"""What one and the same score may differ by when it is computed among others."""
+
+
 class SelectionLimits(NamedTuple):
     """How many survive; the fields are those of `InferenceConfig`."""
 
@@ -75,11 +79,18 @@ class DenseInference:
         self, predictions: DensePredictions, prior_boxes: Tensor, index: int, level: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (n, 4), scores (n,), labels (n,) of one level of one image."""
-        scores = self.classification.scores(predictions.logits[level][index])  # (R_l, C)
+        logits, most = predictions.logits[level][index], self.limits.pre_nms_top_k  # (R_l, K)
+        factor = torch.ones_like(prior_boxes[:, 0])
         if predictions.quality is not None:
-            scores = scores * predictions.quality[level][index].float().sigmoid()[:, None]
-        scores, rows, labels = top_entries(
-            scores, self.limits.pre_nms_top_k, self.limits.score_threshold
-        )
+            factor = predictions.quality[level][index].float().sigmoid()
+        best = self.classification.best_scores(logits) * factor
+        # The best n entries lie in the n rows with the best entries, and are not below the last of
+        # these: scores are made and compared for few rows, not for all.
+        values, rows = best.topk(min(most, len(best)))
+        rows = rows[values > self.limits.score_threshold]
+        scores = self.classification.scores(logits[rows]) * factor[rows, None]
+        floor = values[-1] * (1 - ROUNDING) if len(values) == most else None
+        scores, picked, labels = top_entries(scores, most, self.limits.score_threshold, floor=floor)
+        rows = rows[picked]
         boxes = self.coder.decode(predictions.codes[level][index, rows], prior_boxes[rows])
         return boxes, scores, labels

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from dense_lt.config.losses import ClassificationLossConfig
+from dense_lt.losses.build import build_classification_loss
+from dense_lt.models.dense_inference import DenseInference, SelectionLimits
+from dense_lt.ops.box_coding import DeltaBoxCoder
+from dense_lt.structures import DensePredictions, Priors
+
+CLASSES, COUNTS = 6, (40, 9)
+
+
+def draw(num_logits, *, quality):
+    """Predictions for one image on two levels, and priors of 10 pixels."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    corner = torch.rand(sum(COUNTS), 2, generator=generator) * 50
+    priors = Priors(torch.cat([corner, corner + 10], dim=1), COUNTS, (8, 16))
+    return priors, DensePredictions(
+        logits=tuple(normal(1, count, num_logits) * 2 for count in COUNTS),
+        codes=tuple(normal(1, count, 4) * 0.1 for count in COUNTS),
+        quality=tuple(normal(1, count) for count in COUNTS) if quality else None,
+    )
+
+
+@pytest.mark.parametrize("kind", ["focal", "eql_v2"])
+@pytest.mark.parametrize("quality", [True, False])
+@pytest.mark.parametrize("top_k", [5, 39, 40, 1000])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.999])
+def test_candidates_are_the_best_of_all_scores(kind, quality, top_k, threshold):
+    """Each level apart; without suppression every candidate is a detection."""
+    section = TypeAdapter(ClassificationLossConfig).validate_python({"kind": kind})
+    loss = build_classification_loss(section, CLASSES)
+    priors, predictions = draw(loss.num_logits, quality=quality)
+    limits = SelectionLimits(threshold, top_k, nms_iou=1.0, max_detections=10_000)
+    inference = DenseInference(classification=loss, coder=DeltaBoxCoder(), limits=limits)
+    (found,) = inference(predictions, priors, [(100, 100)])
+    expected = []
+    for level, logits in enumerate(predictions.logits):
+        scores = loss.scores(logits[0])
+        if predictions.quality is not None:
+            scores = scores * predictions.quality[level][0].sigmoid()[:, None]
+        entries = [(s, j) for row in scores.tolist() for j, s in enumerate(row) if s > threshold]
+        expected += sorted(entries, reverse=True)[:top_k]
+    got = sorted(zip(found.scores.tolist(), found.labels.tolist(), strict=True), reverse=True)
+    wanted = sorted(expected, reverse=True)
+    assert [label for _, label in got] == [label for _, label in wanted]
+    assert [score for score, _ in got] == pytest.approx([score for score, _ in wanted], rel=1e-6)
