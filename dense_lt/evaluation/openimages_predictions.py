@@ -21,6 +21,10 @@ COLUMNS = {"ImageID": TEXT, "LabelName": TEXT, "Score": NUMBER, **dict.fromkeys(
 HEADER = ("ImageID", "LabelName", "Score", "XMin", "XMax", "YMin", "YMax")
 
 
+UNIT = 1.5
+"""No coordinate of a box in fractions of its image is larger."""
+
+
 @dataclass(frozen=True)
 class OpenImagesPredictions:
     """Detections that are evaluated, in the order of the file: D columns."""
@@ -72,6 +76,16 @@ class _Counter:
 
     def __init__(self) -> None:
         self.rows = self.unknown_images = self.unknown_classes = self.without_area = 0
+        self.beyond: str | None = None
+
+    def look_at(self, boxes: NDArray[np.float64], path: Path) -> None:
+        """Remember the first box that no fraction of an image describes."""
+        if self.beyond is None and len(boxes) and boxes.max() > UNIT:
+            first = int(np.argmax((boxes > UNIT).any(axis=1)))
+            self.beyond = (
+                f"{path}: row {self.rows + 1 + first} has a coordinate above {UNIT}: "
+                f"{boxes[first].tolist()}. Are these pixels? Fractions of the image are needed"
+            )
 
     def notes(self) -> tuple[str, ...]:
         reasons = {
@@ -79,7 +93,8 @@ class _Counter:
             "are of classes that --classes does not list": self.unknown_classes,
             "have no area": self.without_area,
         }
-        return tuple(f"{n} detections {why}: left out" for why, n in reasons.items() if n)
+        left_out = tuple(f"{n} detections {why}: left out" for why, n in reasons.items() if n)
+        return left_out if self.beyond is None else (self.beyond, *left_out)
 
 
 Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]
@@ -91,6 +106,7 @@ def _select(
     scores = table["Score"]
     boxes = np.stack([table[name] for name in CORNERS], axis=1)
     _check(scores, boxes, f"{path}: row", counter.rows + 1)
+    counter.look_at(boxes, path)
     image = _image_index(table["ImageID"], truth.image_ids)
     category = class_index(table["LabelName"], truth.classes)
     area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])

@@ -227,8 +227,9 @@ def _notes(
         ids = np.unique(predictions.category_ids[~known])
         shown = ", ".join(map(str, ids[:5].tolist())) + (", ..." if len(ids) > 5 else "")
         notes.append(
-            f"{np.count_nonzero(~known)} detections name {len(ids)} category ids that "
-            f"{ground_truth.source} does not list ({shown}); they only take places under the cap"
+            f"{predictions.source}: {np.count_nonzero(~known)} detections, first entry "
+            f"{np.argmin(known)}, name {len(ids)} category ids that {ground_truth.source} does not "
+            f"list ({shown}); they only take places under the cap"
         )
     if settings.rules is FIXED and settings.image_cap:
         counts = np.bincount(np.unique(predictions.category_ids[known], return_inverse=True)[1])

@@ -30,23 +30,32 @@ def format_results(results: Sequence[EvaluationResult]) -> str:
             cells = [cells[0], *("" for _ in cells[1:])]
         rows.append([name, *cells])
     lines = [*dict.fromkeys(_headline(result) for result in results), "", *_align(rows), ""]
-    lines += format_differences(results)
+    for group in _alike(results):
+        lines += format_differences(group)
     notes = dict.fromkeys(
         note for result in results for note in result.notes if " n/a: " not in note
     )
     return "\n".join([*lines, *(f"note: {note}" for note in notes)]).rstrip() + "\n"
 
 
+def _alike(results: Sequence[EvaluationResult]) -> list[list[EvaluationResult]]:
+    """Results by the same protocol and IoU type, in the order of the first of each."""
+    groups: dict[tuple[str, str], list[EvaluationResult]] = {}
+    for result in results:
+        groups.setdefault((result.protocol, result.iou_type), []).append(result)
+    return list(groups.values())
+
+
 def format_differences(results: Sequence[EvaluationResult]) -> list[str]:
-    """Differences to the first of `results`, with intervals; nothing where images differ."""
+    """Differences to the first of `results`, with intervals; nothing where images differ.
+
+    All are by the same protocol and IoU type.
+    """
     first, *others = results
     columns = [
         (other, first.samples, other.samples)
         for other in others
-        if first.samples
-        and other.samples
-        and first.samples.drawn == other.samples.drawn
-        and (first.protocol, first.iou_type) == (other.protocol, other.iou_type)
+        if first.samples and other.samples and first.samples.drawn == other.samples.drawn
     ]
     if not columns:
         return []
@@ -58,8 +67,11 @@ def format_differences(results: Sequence[EvaluationResult]) -> list[str]:
             for other, reference, own in columns
         ]
         rows.append([name, *cells])
-    title = f"difference to {first.run or 'predictions'}, with its 95% interval over images drawn "
-    return [title + "anew; ~ where it may be chance", "", *_align(rows), ""]
+    title = (
+        f"difference to {first.run or 'predictions'} ({first.protocol}, {first.iou_type}), with "
+    )
+    title += "its 95% interval over images drawn anew; ~ where it may be chance"
+    return [title, "", *_align(rows), ""]
 
 
 def _title(result: EvaluationResult, first: EvaluationResult) -> str:

@@ -426,6 +426,14 @@ def test_a_broken_row_is_named(case: Case, row: Row, message: str) -> None:
         read_openimages_predictions(path, truth)
 
 
+def test_pixels_instead_of_fractions_are_noted_with_a_row(case: Case) -> None:
+    truth = case.truth([("a", "car", LEFT, False)])
+    rows = [("a", "car", 0.9, LEFT), ("a", "car", 0.5, (10.0, 20.0, 5.0, 9.0))]
+    found = read_openimages_predictions(case.predictions(rows), truth)
+    (note,) = found.notes
+    assert "found.csv: row 2 has a coordinate above 1.5: [10.0, 5.0, 20.0, 9.0]" in note
+
+
 def test_predictions_for_other_images_are_recognised(case: Case) -> None:
     truth = case.truth([("a", "car", LEFT, False)])
     with pytest.raises(DataError, match="another data set"):

@@ -39,6 +39,19 @@ def test_differences_that_may_be_chance_are_marked():
     assert line.count("-") >= 3
 
 
+def test_differences_are_shown_for_every_protocol():
+    truth, found = columns(*make_case(0, images=20))
+    results = [
+        score(truth, own, ScoreSettings(protocol, resamples=50), run=name)
+        for name, own in (("first", found), ("nothing", Predictions.empty()))
+        for protocol in ("lvis", "pool")
+    ]
+    text = format_results(results)
+    for protocol in ("lvis", "pool"):
+        section = text[text.index(f"difference to first ({protocol}, bbox)") :]
+        assert section.splitlines()[2].split() == ["nothing"]
+
+
 def test_runs_on_other_images_have_no_differences():
     results = [score(*columns(*make_case(seed)), SETTINGS) for seed in (0, 1)]
     assert "difference to" not in format_results(results)
