@@ -71,6 +71,7 @@ def _to_json(arguments: argparse.Namespace) -> int:
     from dense_lt.data.openimages.published import find_files, find_split
     from dense_lt.data.openimages.read import read_open_images
     from dense_lt.data.openimages.to_json import write_json
+    from dense_lt.data.store import cache_folder
 
     if arguments.out.is_dir() or arguments.out.suffix != ".json":
         raise ConfigError(f"--out {arguments.out}: CSV files become one file; name it FILE.json")
@@ -88,6 +89,7 @@ def _to_json(arguments: argparse.Namespace) -> int:
             expand_labels=not arguments.no_expand_labels,
         ),
         drop_invalid_boxes=arguments.drop_invalid_boxes,
+        sizes_folder=cache_folder(),
     )
     write_json(table, categories, arguments.out, training=split == "train")
     _say(

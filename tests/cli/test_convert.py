@@ -29,6 +29,14 @@ PUBLISHED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """Sizes that are read from images are kept, but not in the user's own folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Files under the names of the releases."""
@@ -105,7 +113,7 @@ def test_the_way_back_gives_the_rows_that_were_there(folder, tmp_path):
     assert sorted(found) == sorted(map(tuple, labels))
 
 
-def test_what_is_needed_and_found_is_told_first(folder, tmp_path, capsys):
+def test_what_is_needed_and_found_is_told_first(folder, tmp_path, capsys, cache):
     (folder / PUBLISHED["sizes.csv"]).unlink()
     (folder / PUBLISHED["labels.csv"]).unlink()
     write_photographs(folder / "validation")
@@ -120,6 +128,7 @@ def test_what_is_needed_and_found_is_told_first(folder, tmp_path, capsys):
     image = json.loads((tmp_path / "val.json").read_text())["images"][0]
     assert (image["width"], image["height"]) == (100, 40)
     assert "neg_category_ids" not in image
+    assert len(list(cache.rglob("sizes_*/*.csv"))) == 1  # an interrupted search would go on
 
 
 def test_boxes_and_classes_are_enough(folder, tmp_path):
