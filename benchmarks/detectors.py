@@ -197,14 +197,14 @@ def profile(case: str, work: str, size: tuple[int, int]) -> None:
 
 
 def in_a_process(case: str, work: str, size: tuple[int, int], most: int) -> dict[str, float]:
-    """What `measure` finds; infinite if it needs more than `most` bytes of addresses."""
+    """What `measure` finds; infinite if it needs more than `most` bytes of data."""
     command = [sys.executable, __file__, "--case", case, work, *map(str, size)]
     done = subprocess.run(
         command,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)),
     )
     if done.returncode == 0:
         return json.loads(done.stdout)
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--heads", nargs="+", default=list(OURS), choices=list(OURS))
     parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
-    parser.add_argument("--most-memory", type=float, default=15, help="GiB a process may have")
+    parser.add_argument("--most-memory", type=float, default=12, help="GiB a process may have")
     parser.add_argument("--case", nargs=4)
     parser.add_argument("--profile", nargs=2, metavar=("CASE", "WORK"))
     arguments = parser.parse_args()

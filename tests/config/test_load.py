@@ -94,6 +94,16 @@ BAD_SETTINGS = [
         ("train.micro_batches=3",),
         r"batch_size` 16 is not divisible by `train\.micro_batches` 3",
     ),
+    (
+        "",
+        ("train.micro_batches=2", "model.assigner.kind=simota"),
+        r"`model\.assigner\.kind: simota` reads predictions, .* set `train\.micro_batches: 1`",
+    ),
+    (
+        "",
+        ("model.pyramid.kind=path_aggregation",),
+        r"`pyramid\.kind: path_aggregation` .* set `head\.shared: false`",
+    ),
     ("", ("model.head.channels=100",), r"`norm_groups` 32 must divide `channels` 100"),
     ("", ("model.priors.sizes=[1, 2]",), r"2 entries but `pyramid\.levels` has 5 levels"),
     ("", ("model.assigner.kind=fcos",), r"unknown kind 'fcos'.*allowed: atss, max_iou, center"),

@@ -181,6 +181,55 @@ def test_positives_are_counted_without_running_the_network():
     assert counted.item() == (assigned.labels >= 0).sum() > 0
 
 
+def test_positives_that_depend_on_predictions_cannot_be_counted_before():
+    detector = build(assigner={"kind": "simota"})
+    with pytest.raises(ValueError, match=r"Set train.micro_batches: 1"):
+        detector.count_positives(images_of(SIZES), TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"assigner": {"kind": "paa"}, "head": {"fused_loss": True}}, "`head.fused_loss: true`"),
+        ({"assigner": {"kind": "paa"}, "box_coder": "distance"}, "set it to delta"),
+        (
+            {
+                "assigner": {"kind": "max_iou"},
+                "box_loss": {"kind": "giou", "weighting": "centerness"},
+            },
+            "set `box_loss.weighting` to none or iou",
+        ),
+        ({"box_coder": "distance", "box_deviations": (0.1, 0.1, 0.2, 0.2)}, "remove it"),
+        ({"head": {"shared": False, "level_scales": True}}, "set it to false"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+def test_alignment_is_what_quality_losses_learn_with_the_task_aligned_assigner(monkeypatch):
+    """The loss of the rows is that with the assigner's quality, not with the IoU."""
+    detector = build(assigner={"kind": "task_aligned"}, loss={"kind": "quality_focal"})
+    seen = {}
+
+    def spy(logits, labels, normalizer, *, quality=None, **_):
+        seen["labels"], seen["quality"] = torch.cat(list(labels)), torch.cat(list(quality))
+        return sum(level.sum() for level in logits) * 0
+
+    monkeypatch.setattr(detector.loss.classification, "forward", spy)
+    images = images_of(SIZES)
+    levels = detector.pyramid(detector.normalizer(images))
+    priors, predictions = detector.priors(levels), detector.head(levels)
+    detector.loss(predictions, priors, TARGETS)
+    assignment = detector.loss.assign(priors, TARGETS, predictions)
+    positive = seen["labels"] >= 0
+    assert positive.sum() == (assignment.labels >= 0).sum() > 0
+    expected = sorted(assignment.quality[assignment.weights > 0].tolist())
+    assert sorted(seen["quality"][positive].tolist()) == pytest.approx(expected)
+    assert (seen["quality"][~positive] == 0).all()
+
+
 def test_a_contradicting_number_of_classes_is_refused():
     settings = config().model_copy(update={"num_classes": 80})
     with pytest.raises(ConfigError, match=r"num_classes is 80 but the annotations have 7"):
@@ -196,8 +245,9 @@ def test_autocast_leaves_the_losses_in_float32():
     assert all(p.grad.isfinite().all() for p in detector.parameters())
 
 
-def test_a_tiny_detector_learns_two_objects_by_heart():
-    detector = build(head={"prior_probability": 0.01})
+@pytest.mark.parametrize("assigner", ["atss", "paa", "simota", "task_aligned"])
+def test_a_tiny_detector_learns_two_objects_by_heart(assigner):
+    detector = build(head={"prior_probability": 0.01}, assigner={"kind": assigner})
     images, targets = images_of(SIZES), TARGETS
     optimizer = torch.optim.AdamW(detector.parameters(), lr=3e-3)
     for _ in range(60):
