@@ -13,6 +13,7 @@ from dense_lt.balance.statistics import tie_to_classes
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.data.build import DataSplits, build_datasets, steps_per_epoch
+from dense_lt.engine.acceleration import compile_parts, synchronise_batch_norm
 from dense_lt.engine.build import (
     build_average,
     build_optimizer,
@@ -69,6 +70,10 @@ def build_parts(
     if config.model.init_from is not None and not resumed:
         logger.info(init_from(detector, config.model.init_from, leave_out=config.model.init_except))
     freeze(detector, config.model.frozen)
+    if config.train.sync_batch_norm:
+        synchronise_batch_norm(detector, device)
+    if config.train.compile:
+        logger.info("torch.compile: %s", ", ".join(compile_parts(detector)))
     tie_to_classes(detector, classes.names)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)

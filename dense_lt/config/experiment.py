@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -12,93 +12,8 @@ from dense_lt.config.averaging import WeightAverageConfig
 from dense_lt.config.data import DataConfig
 from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.model import OneStageConfig
+from dense_lt.config.optimization import OptimizerConfig, ScheduleConfig, SgdConfig
 from dense_lt.config.section import Section
-
-
-class SgdConfig(Section):
-    """Stochastic gradient descent with momentum."""
-
-    kind: Literal["sgd"] = "sgd"
-    lr: PositiveFloat = 0.02
-    """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
-
-    base_batch_size: PositiveInt = 16
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(default=1e-4, ge=0)
-    decay_norm_and_bias: bool = False
-    """Apply weight decay to biases and normalisation parameters too."""
-
-    decay_classifier_bias: bool = False
-    """Apply weight decay to the classifiers' biases in any case (YOLOX-IP)."""
-
-
-class AdamWConfig(Section):
-    """AdamW (Loshchilov and Hutter 2019)."""
-
-    kind: Literal["adamw"]
-    lr: PositiveFloat = 1e-4
-    """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
-
-    base_batch_size: PositiveInt = 16
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(default=0.05, ge=0)
-    decay_norm_and_bias: bool = False
-    """Apply weight decay to biases and normalisation parameters too."""
-
-    decay_classifier_bias: bool = False
-    """Apply weight decay to the classifiers' biases in any case (YOLOX-IP)."""
-
-
-OptimizerConfig = Annotated[SgdConfig | AdamWConfig, Field(discriminator="kind")]
-
-
-class StepScheduleConfig(Section):
-    """Linear warm-up, then division by ten (or `factor`) at the milestones."""
-
-    kind: Literal["step"] = "step"
-    unit: Literal["steps", "epochs"] = "steps"
-    """What `warmup` and `milestones` count."""
-
-    warmup: float = Field(default=500, ge=0)
-    warmup_factor: float = Field(default=1e-3, ge=0, le=1)
-    """Learning rate at the start of the warm-up, as a fraction."""
-
-    warmup_power: PositiveFloat = 1.0
-    """The warm-up rises with this power of time; 2 in YOLOX."""
-
-    milestones: tuple[PositiveFloat, ...]
-    factor: float = Field(default=0.1, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _milestones_rise(self) -> Self:
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"`milestones` must rise, got {list(self.milestones)}")
-        return self
-
-
-class CosineScheduleConfig(Section):
-    """Linear warm-up, then half a cosine down to `final_factor`."""
-
-    kind: Literal["cosine"]
-    unit: Literal["steps", "epochs"] = "steps"
-    """What `warmup` counts."""
-
-    warmup: float = Field(default=500, ge=0)
-    warmup_factor: float = Field(default=1e-3, ge=0, le=1)
-    """Learning rate at the start of the warm-up, as a fraction."""
-
-    warmup_power: PositiveFloat = 1.0
-    """The warm-up rises with this power of time; 2 in YOLOX."""
-
-    final_factor: float = Field(default=0.01, ge=0, le=1)
-    """Learning rate at the end, as a fraction."""
-
-    constant_end: float = Field(default=0, ge=0)
-    """How long, in `unit`, it stays there; 15 epochs in YOLOX."""
-
-
-ScheduleConfig = Annotated[StepScheduleConfig | CosineScheduleConfig, Field(discriminator="kind")]
 
 
 class TrainConfig(Section):
@@ -126,6 +41,13 @@ class TrainConfig(Section):
     """bf16: autocast of backbone, pyramid and head; losses and statistics stay in fp32."""
 
     channels_last: bool = True
+    compile: bool = False
+    """Compile backbone, pyramid and heads with torch.compile: slow first steps, faster later ones.
+    Every new image size compiles again, up to a limit: resize to few sizes."""
+
+    sync_batch_norm: bool = False
+    """Batch normalisation over the images of all processes instead of those of each; on GPUs."""
+
     log_every: PositiveInt = 20
     """Steps between two log lines."""
 

@@ -11,17 +11,16 @@ import torch
 from torch.optim import SGD, AdamW, Optimizer
 
 from dense_lt.config.averaging import WeightAverageConfig
-from dense_lt.config.experiment import (
+from dense_lt.config.experiment import ExperimentConfig, TrainConfig
+from dense_lt.config.losses import EqualizedFocalLossConfig, EqualizedQualityFocalLossConfig
+from dense_lt.config.optimization import (
     AdamWConfig,
     CosineScheduleConfig,
-    ExperimentConfig,
     OptimizerConfig,
     ScheduleConfig,
     SgdConfig,
     StepScheduleConfig,
-    TrainConfig,
 )
-from dense_lt.config.losses import EqualizedFocalLossConfig, EqualizedQualityFocalLossConfig
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.ema import WeightAverage
@@ -82,10 +81,14 @@ def build_optimizer(section: OptimizerConfig, detector: Detector, *, batch_size:
         weight_decay=section.weight_decay,
         decay_norm_and_bias=section.decay_norm_and_bias,
         decay_classifier_bias=section.decay_classifier_bias,
+        lr_factors=section.lr_factors,
+        layer_decay=section.layer_decay,
     )
     lr = scaled_learning_rate(
         section.lr, batch_size=batch_size, base_batch_size=section.base_batch_size
     )
+    for group in groups:
+        group["lr"] = group["initial_lr"] = lr * group.pop("factor")
     match section:
         case SgdConfig():
             optimizer: Optimizer = SGD(
@@ -95,8 +98,6 @@ def build_optimizer(section: OptimizerConfig, detector: Detector, *, batch_size:
             optimizer = AdamW(groups, lr=lr, betas=section.betas)
         case _:
             assert_never(section)
-    for group in optimizer.param_groups:
-        group["initial_lr"] = lr
     return optimizer
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from dense_lt.config.experiment import (
+from dense_lt.config.experiment import TrainConfig
+from dense_lt.config.optimization import (
     AdamWConfig,
     CosineScheduleConfig,
     SgdConfig,
     StepScheduleConfig,
-    TrainConfig,
 )
 from dense_lt.engine.build import (
     build_optimizer,
