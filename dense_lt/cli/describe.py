@@ -13,9 +13,9 @@ from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.model import OneStageConfig
 from dense_lt.config.sampling import RepeatFactorSamplerConfig, SamplerConfig
-from dense_lt.data.build import build_order
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.epochs.describe import describe_draws
+from dense_lt.data.order.build import build_order
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils import distributed
 

@@ -110,8 +110,49 @@ class JsonDatasetConfig(Section):
     val: SplitConfig
 
 
-DatasetConfig = Annotated[
+SingleDatasetConfig = Annotated[
     DrawnConfig | JsonDatasetConfig | OpenImagesConfig, Field(discriminator="kind")
+]
+
+
+class MixturePartConfig(Section):
+    """One of the data sets of a mixture."""
+
+    dataset: SingleDatasetConfig
+    weight: PositiveFloat | None = None
+    """Share of the training stream, in proportion to the weights of the others; null in all parts
+    gives every image its turn, as if they were one data set."""
+
+    names: dict[str, str | None] = Field(default={})
+    """Class name of this part -> that of the first part, where the two differ; null leaves the
+    objects of a class out."""
+
+
+class MixtureConfig(Section):
+    """Training on several data sets at once; the first gives classes and validation split."""
+
+    kind: Literal["mixture"]
+    parts: tuple[MixturePartConfig, ...] = Field(min_length=2)
+    """The first and those that are added to it; classes meet by name."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = [part.weight is not None for part in self.parts]
+        if any(given) and not all(given):
+            raise ValueError("`weight` must be set in all `parts` or in none")
+        if self.parts[0].names:
+            raise ValueError("`names` of the first of `parts` must be empty: it gives the classes")
+        if isinstance(self.parts[0].dataset, OpenImagesConfig):
+            raise ValueError(
+                "the first of `parts` gives the validation split and cannot be of kind openimages; "
+                "put a data set of kind lvis or coco first"
+            )
+        return self
+
+
+DatasetConfig = Annotated[
+    DrawnConfig | JsonDatasetConfig | OpenImagesConfig | MixtureConfig,
+    Field(discriminator="kind"),
 ]
 
 

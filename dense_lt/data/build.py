@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
@@ -13,6 +14,7 @@ from dense_lt.config.data import (
     DataConfig,
     DrawnConfig,
     JsonDatasetConfig,
+    MixtureConfig,
     SplitConfig,
 )
 from dense_lt.config.openimages import OpenImagesConfig
@@ -25,11 +27,12 @@ from dense_lt.data.augment.build import (
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
-from dense_lt.data.epochs.build import build_epochs
 from dense_lt.data.files import SplitFiles, check_paths
 from dense_lt.data.loading import BatchLoader
+from dense_lt.data.mixture.build import Adapt, build_mixture
 from dense_lt.data.openimages.build import find_open_images, read_split
-from dense_lt.data.sampling import BatchSampler, Draw, EpochOrder
+from dense_lt.data.order.build import build_order
+from dense_lt.data.sampling import BatchSampler, Draw
 from dense_lt.data.store import cache_folder, read_once
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils.distributed import barrier, is_main
@@ -50,6 +53,8 @@ class DataSplits(NamedTuple):
 
 def annotation_files(config: DataConfig) -> dict[str, Path]:
     """Annotation file of "train" and "val"; the drawn set is drawn if it is missing.
+
+    Those of a mixture are the ones of its first part.
 
     In a run of several processes every one of them must ask.
 
@@ -84,6 +89,25 @@ def build_datasets(
             be skipped).
         ConfigError: an albumentations transform does not exist or refuses its arguments.
     """
+    if isinstance(config.dataset, MixtureConfig):
+        build_part = partial(_build_splits, seed=seed, masks=masks)
+        built = build_mixture(
+            config, config.dataset, build_part, categories=categories, splits=splits
+        )
+        return DataSplits(*built)
+    return _build_splits(config, seed=seed, categories=categories, splits=splits, masks=masks)
+
+
+def _build_splits(
+    config: DataConfig,
+    *,
+    seed: int,
+    categories: CategoryTable | None,
+    splits: Sequence[str],
+    masks: bool,
+    adapt: Adapt | None = None,
+) -> DataSplits:
+    """As above, of one data set; `adapt` changes table and classes before it is made."""
     sections = {"train": config.train_transforms, "val": config.val_transforms}
     transforms = {name: build_transform(section) for name, section in sections.items()}
     outlines = {name: masks or needs_outlines(section) for name, section in sections.items()}
@@ -100,6 +124,8 @@ def build_datasets(
             categories,
             masks=outlines[name] and name in splits,
         )
+        if adapt is not None:
+            table, categories = adapt(table, categories)
         if name in splits:
             built[name] = DetectionDataset(
                 table,
@@ -209,26 +235,6 @@ def steps_per_epoch(dataset: DetectionDataset, config: DataConfig, batch_size: i
     return order.mean_length() / batch_size
 
 
-def build_order(
-    dataset: DetectionDataset, config: DataConfig, *, seed: int, batch_size: int
-) -> EpochOrder:
-    """The order in which training sees the images.
-
-    Args:
-        dataset: training split.
-        config: data section.
-        seed: of the order.
-        batch_size: images of one batch in one process; matters to `aspect_grouping` only.
-    """
-    table = dataset.table
-    return EpochOrder(
-        build_epochs(config.sampler, table, len(dataset.categories), seed=seed),
-        seed=seed,
-        portrait=table.heights > table.widths if config.aspect_grouping else None,
-        group=batch_size,
-    )
-
-
 def _find_files(config: DataConfig) -> dict[str, SplitFiles]:
     match config.dataset:
         case DrawnConfig() as drawn:
@@ -239,6 +245,8 @@ def _find_files(config: DataConfig) -> dict[str, SplitFiles]:
             return {"train": _resolve(root, train), "val": _resolve(root, val)}
         case OpenImagesConfig() as open_images:
             return find_open_images(open_images)
+        case MixtureConfig(parts=parts):
+            return _find_files(config.model_copy(update={"dataset": parts[0].dataset}))
         case _:
             assert_never(config.dataset)
 

@@ -12,11 +12,11 @@ from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, Transf
 from dense_lt.data.build import (
     annotation_files,
     build_datasets,
-    build_order,
     build_train_loader,
     build_val_loader,
     steps_per_epoch,
 )
+from dense_lt.data.order.build import build_order
 from dense_lt.utils.errors import ConfigError, DataError
 
 KEEP_SIZE = TransformsConfig(resize=None)

@@ -1,0 +1,1 @@
+"""Several data sets as one: a common class table, one numbering of the images."""

@@ -1,0 +1,1 @@
+"""In which order training sees the images of a data set."""
