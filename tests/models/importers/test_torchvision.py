@@ -36,7 +36,12 @@ def settings(backbone):
         path = Path(folder) / "imported.yaml"
         path.write_text(yaml.safe_dump(content))
         return load_config(
-            path, [f"model.backbone={override}", "evaluation.max_detections=[100]"]
+            path,
+            [
+                f"model.backbone={override}",
+                "evaluation.max_detections=[300]",
+                "model.inference.max_detections=300",
+            ],
         ).model
 
 
@@ -44,19 +49,18 @@ def theirs(backbone, seed=0):
     """torchvision's model with random weights, not resizing, whose scores differ widely."""
     torch.manual_seed(seed)
     body = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=5)
-    model = MaskRCNN(body, CLASSES + 1, min_size=1, max_size=10_000)
+    model = MaskRCNN(body, CLASSES + 1, min_size=1, max_size=10_000, box_detections_per_img=300)
+    last = "bn3.weight" if backbone == "resnet50" else "bn2.weight"
     for name, buffer in model.named_buffers():  # such as training would leave them
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 2.0)
         if name.endswith("running_mean"):
             buffer.normal_(std=0.1)
-    last = "bn3.weight" if backbone == "resnet50" else "bn2.weight"
-    for name, parameter in model.named_parameters():  # or features grow from block to block
         if name.endswith(last):
-            torch.nn.init.constant_(parameter, 0.2)
+            buffer.fill_(0.2)  # or features grow from block to block
     torch.nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.1)
     torch.nn.init.normal_(model.rpn.head.bbox_pred.weight, std=0.01)
-    torch.nn.init.normal_(model.roi_heads.box_predictor.cls_score.bias, std=0.5)
+    torch.nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight, std=0.3)
     return model.eval()
 
 
