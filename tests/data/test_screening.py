@@ -38,14 +38,37 @@ RUNS = [
     {"size": [30, 40], "counts": "\u00e9"},
     {"size": [30, 40]},
 ]
-WRONG = st.sampled_from([None, "x", "", [], {}, [7], ["7"], *NUMBERS, *BOXES, *POLYGONS, *RUNS])
-PARTS = st.sampled_from(["images", "annotations", "categories"])
-FIELDS = st.sampled_from(
-    ["id", "width", "height", "file_name", "coco_url", "neg_category_ids", "name", "frequency"]
-    + ["not_exhaustive_category_ids", "image_id", "category_id", "bbox", "area", "iscrowd"]
-    + ["segmentation"] * 4
+ANYTHING = [None, "x", "", [], {}, [7], ["7"], *NUMBERS, *BOXES, *POLYGONS, *RUNS]
+FIELDS = {
+    ("images", "id"): [5, 8, "11"],
+    ("images", "width"): [0, -40, 39],
+    ("images", "height"): [0, 29.0, 31],
+    ("images", "file_name"): ["", None],
+    ("images", "coco_url"): ["", "http://host/train/a.png"],
+    ("images", "neg_category_ids"): [[], [7, 40], [-3, 99]],
+    ("images", "not_exhaustive_category_ids"): [[7], [99], [None]],
+    ("categories", "id"): [7, 40, 5, "7"],
+    ("categories", "name"): ["", None],
+    ("categories", "frequency"): ["x", "r", ["r"]],
+    ("annotations", "id"): [0, 9, None],
+    ("annotations", "image_id"): [5, 99, "11"],
+    ("annotations", "category_id"): [7, 99, True],
+    ("annotations", "bbox"): BOXES,
+    ("annotations", "area"): [-1, 0, None, "5"],
+    ("annotations", "iscrowd"): [0, 1, True, 2, 1.0, "1"],
+    ("annotations", "segmentation"): [*POLYGONS, *RUNS],
+}
+CHANGES = st.lists(
+    st.sampled_from(sorted(FIELDS)).flatmap(
+        lambda at: st.tuples(
+            st.just(at[0]),
+            st.integers(0, 3),
+            st.just(at[1]),
+            st.sampled_from(FIELDS[at]) | st.sampled_from(ANYTHING),
+        )
+    ),
+    max_size=4,
 )
-CHANGES = st.lists(st.tuples(PARTS, st.integers(0, 3), FIELDS, WRONG), max_size=4)
 
 
 def _changed(changes) -> dict:
