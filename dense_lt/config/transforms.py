@@ -185,9 +185,6 @@ class TransformsConfig(Section):
     fill: PixelValue = 0
     """Grey level of what no image covers in mosaics and after affine, mixup and jitter."""
 
-    resize: ResizeSetting | None = ResizeConfig()
-    """null keeps the size on disk."""
-
     horizontal_flip: Probability = 0.0
     """Probability."""
 
@@ -196,6 +193,9 @@ class TransformsConfig(Section):
 
     transpose: Probability = 0.0
     """Probability of exchanging the two axes."""
+
+    resize: ResizeSetting | None = ResizeConfig()
+    """null keeps the size on disk."""
 
     hsv: HsvConfig | None = None
     """null: off."""
