@@ -90,10 +90,9 @@ def read_boxes(path: Path, classes: Sequence[str]) -> tuple[BoxRows, Findings]:
         valid = _check_boxes(corners, done, findings)
         _check_flags(table, present, done, findings)
         kept = np.flatnonzero(valid & (category >= 0))
-        image = names.index(table["ImageID"])
         parts.append(
             (
-                image[kept],
+                names.index(table["ImageID"][kept]),
                 category[kept].astype(np.int16),
                 corners[kept].astype(np.float32),
                 pack_flags({name: table[name][kept] for name in present}, len(kept)),
@@ -124,7 +123,7 @@ def read_labels(path: Path, classes: Sequence[str]) -> tuple[LabelRows, Findings
         kept = np.flatnonzero(verified & (category >= 0))
         parts.append(
             (
-                names.index(table["ImageID"])[kept],
+                names.index(table["ImageID"][kept]),
                 category[kept].astype(np.int16),
                 confidence[kept] == 1,
                 int(np.count_nonzero(category < 0)),

@@ -189,6 +189,7 @@ def test_rows_of_other_classes_are_left_out_and_counted(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         table, _ = read_open_images(files)
     assert table.num_instances == 4
+    assert len(table) == 3  # dd has nothing of these classes
     assert "1 boxes are of classes that" in caplog.text
     assert "1 labels are of other classes" in caplog.text
 
