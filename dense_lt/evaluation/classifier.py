@@ -59,28 +59,35 @@ def weights_of(detector: Detector, category_ids: Sequence[int | str]) -> Classif
     """Norms and biases of a detector whose classifier has one sigmoid logit for each class.
 
     Args:
-        detector: its last module called `classifier` is looked at, whose outputs are the logits of
+        detector: its modules called `classifier` are looked at, whose outputs are the logits of
             each prior, class by class.
         category_ids: of the labels.
 
     Returns:
-        None for other detectors, such as those with a softmax over classes and background.
+        None for other detectors: with a logit for background or objectness, with a classifier for
+        every level, or with normalised weights, which have no norm to divide by.
     """
-    names = [name for name, _ in detector.named_modules() if name.endswith("classifier")]
-    if not names or not category_ids or not all(isinstance(own, int) for own in category_ids):
+    count = len(category_ids)
+    if not count or not all(isinstance(own, int) for own in category_ids):
         return None
-    layer, head = (detector.get_submodule(n) for n in (names[-1], names[-1].rpartition(".")[0]))
-    weight = layer.weight.detach().float().cpu().numpy()
-    num_logits = getattr(head, "num_logits", len(weight))
-    if num_logits % len(category_ids) or len(weight) % num_logits:
+    found = [
+        (detector.get_submodule(name.rpartition(".")[0]), dict(module.named_parameters()))
+        for name, module in detector.named_modules()
+        if name.rpartition(".")[2] == "classifier" and not hasattr(module, "temperature")
+    ]
+    found = [
+        (head, own)
+        for head, own in found
+        if set(own) == {"weight", "bias"}
+        and len(own["bias"]) % count == 0
+        and getattr(head, "num_logits", count) == count
+    ]
+    if len(found) != 1:
         return None
-    by_class = weight.reshape(-1, len(category_ids), weight[0].size)  # (A, C, weights of a logit)
-    norms = (by_class**2).sum(axis=(0, 2)) ** 0.5
-    bias = layer.bias.detach().float().cpu().numpy()
-    biases = bias.reshape(-1, len(category_ids)).mean(axis=0)
-    rows = zip(category_ids, norms.tolist(), biases.tolist(), strict=True)
-    quality = any(
-        name.endswith("quality_predictor") and layer is not None
-        for name, layer in detector.named_modules()
-    )
-    return ClassifierWeights({int(own): (n, b) for own, n, b in rows}, quality)
+    head, own = found[0]
+    weight, bias = (own[name].detach().float().cpu().numpy() for name in ("weight", "bias"))
+    norms = (weight.reshape(-1, count, weight[0].size) ** 2).sum(axis=(0, 2)) ** 0.5  # over A, too
+    biases = bias.reshape(-1, count).mean(axis=0)
+    rows = zip(map(int, category_ids), norms.tolist(), biases.tolist(), strict=True)
+    quality = bool(getattr(head, "predicts_quality", False))
+    return ClassifierWeights({category: (norm, bias) for category, norm, bias in rows}, quality)

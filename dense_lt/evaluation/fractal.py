@@ -33,7 +33,9 @@ def fractal_dimensions(
     """
     counts = np.bincount(labels, minlength=num_classes)
     sides = np.arange(1, GRIDS + 1)
-    filled = np.stack([_filled_cells(labels, centers, num_classes, side) for side in sides])
+    filled = np.stack(
+        [_filled_cells(labels, centers, num_classes, side) for side in sides.tolist()]
+    )
     x, y = np.log(sides)[:, None], np.log(np.maximum(filled, 1))  # (S, 1), (S, C)
     used = sides[:, None] ** 2 <= counts
     total = np.maximum(used.sum(axis=0), 1)

@@ -14,7 +14,7 @@ def _detector(num_logits: int = 3, *, quality: bool = False) -> nn.Module:
         priors_per_location=2,
         tower=TowerShape(channels=4, num_convs=1, norm_groups=2),
         logit_bias=torch.arange(num_logits) * 1.0,
-        quality=quality,
+        quality_bias=0.0 if quality else None,
     )
     return nn.ModuleDict({"head": head})
 
@@ -43,6 +43,11 @@ def test_other_classifiers_have_no_weights_of_a_class():
     assert weights_of(_detector(num_logits=4), [1, 2, 3]) is None  # with objectness or background
     assert weights_of(nn.Linear(2, 2), [1, 2]) is None
     assert weights_of(_detector(), ["/m/1", "/m/2", "/m/3"]) is None
+
+
+def test_classifiers_of_every_level_have_no_common_weights():
+    heads = nn.ModuleDict({"a": _detector(), "b": _detector()})
+    assert weights_of(heads, [1, 2, 3]) is None
 
 
 def test_weights_survive_their_file(tmp_path):
