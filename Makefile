@@ -54,6 +54,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/loss_memory.py
 	$(BIN)/python benchmarks/loss_sass.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/detectors.py
 	$(BIN)/python benchmarks/evaluation.py
 
 clean:
