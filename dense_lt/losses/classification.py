@@ -83,15 +83,12 @@ class ClassificationLoss(Protocol):
 
     def scores(self, logits: Tensor) -> Tensor:
         """`logits` (..., K) -> (..., C) probabilities, float32."""
-        ...
 
     def best_scores(self, logits: Tensor) -> Tensor:
         """`logits` (..., K) -> (...) the highest of `scores`, without making them all."""
-        ...
 
     def initial_bias(self, prior_probability: float) -> Tensor:
         """(K,) bias of a classifier that scores every class with `prior_probability`."""
-        ...
 
 
 class SigmoidLoss(nn.Module):
