@@ -149,6 +149,28 @@ def test_files_without_outlines_can_paste_boxes_only(tmp_path):
     assert sum(len(target["labels"]) for target in batch.targets) > 4
 
 
+def test_a_partner_that_cannot_be_read_spoils_no_batch(tmp_path):
+    config = _config(tmp_path / "set", mosaic={"size": (64, 64)}, resize=None)
+    train, _, _ = build_datasets(config, seed=0, splits=("train",))
+    assert train is not None
+    (tmp_path / "set" / train.table.file_names[3]).write_bytes(b"no image")
+    config = config.model_copy(update={"on_bad_image": "skip"})
+    loader = build_train_loader(train, config, batch_size=4, seed=0)
+    assert [len(batch.infos) for batch in islice(loader, 8)] == [4] * 8
+    assert len(loader.skipped) == 1
+    assert train.table.file_names[3] in next(iter(loader.skipped))
+
+
+def test_images_that_are_kept_in_memory_are_not_written_to(folder):
+    kept = _config(folder, **EVERYTHING).model_copy(update={"cache_images_mb": 8})
+    train, _, _ = build_datasets(kept, seed=0, splits=("train",), masks=True)
+    assert train is not None
+    before = [train.read_image(index).copy() for index in range(len(train))]
+    batches = list(islice(build_train_loader(train, kept, batch_size=4, seed=0), 5))
+    assert all(map(_equal, batches, _batches(_config(folder, **EVERYTHING), 5)))
+    assert all((train.read_image(i) == pixels).all() for i, pixels in enumerate(before))
+
+
 def test_validation_is_never_mixed(folder):
     config = _config(folder, **EVERYTHING)
     _, val, _ = build_datasets(config, seed=0)
