@@ -83,12 +83,15 @@ class ClassificationLoss(Protocol):
 
     def scores(self, logits: Tensor) -> Tensor:
         """`logits` (..., K) -> (..., C) probabilities, float32."""
+        ...
 
     def best_scores(self, logits: Tensor) -> Tensor:
         """`logits` (..., K) -> (...) the highest of `scores`, without making them all."""
+        ...
 
     def initial_bias(self, prior_probability: float) -> Tensor:
         """(K,) bias of a classifier that scores every class with `prior_probability`."""
+        ...
 
 
 class SigmoidLoss(nn.Module):
@@ -236,9 +239,8 @@ class SigmoidLoss(nn.Module):
     def initial_bias(self, prior_probability: float) -> Tensor:
         """(K,) bias of a classifier that scores every class with `prior_probability`.
 
-        The objectness logit says "no object" with 1 - prior: among the rows of a dense detector
-        nearly all are background, and the published start, where it is as unlikely as a class,
-        would cost several units at each of them.
+        The objectness logit says "no object" with 1 - prior: nearly all rows of a dense detector
+        are background; the published start, unlikely as a class, would cost several units at each.
         """
         bias = torch.full((self.num_logits,), math.log(prior_probability / (1 - prior_probability)))
         bias[self.num_classes :] *= -1
@@ -283,9 +285,7 @@ class SigmoidLoss(nn.Module):
             return groups
         if self.row_policy.needs_logits:
             if logits is None:
-                raise ValueError(
-                    "this loss sees the logits first. Set model.head.fused_loss: false"
-                )
+                raise ValueError("this loss sees logits first. Set model.head.fused_loss: false")
             logits = tuple(matrix.detach() for matrix in logits)
         own = self.row_policy(labels, logits)
         return own if groups is None else own.times(groups)
