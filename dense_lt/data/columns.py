@@ -22,6 +22,11 @@ class Column(np.ndarray):
     path: Path | None = None
     """Its file; None for parts of it."""
 
+    def __array_wrap__(
+        self, array: np.ndarray, context: Any = None, return_scalar: bool = False
+    ) -> Any:
+        return array.view(np.ndarray)[()]  # sums are numbers, as those of other arrays
+
     def __reduce_ex__(self, protocol: Any, /) -> Any:
         if self.path is None:
             return np.asarray(self).__reduce_ex__(protocol)

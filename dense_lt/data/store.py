@@ -175,6 +175,7 @@ def _build(
     unfinished = entry.parent / f".unfinished-{entry.name}-{uuid4().hex[:8]}"
     try:
         unfinished.mkdir(parents=True)
+        logger.info("%s: is read once, and kept in %s for later runs", sources[0], entry)
         _tidy(entry.parent)
         with (unfinished / CONTENT).open("wb") as content:
             table, categories = read(content)
