@@ -241,10 +241,11 @@ class SigmoidLoss(nn.Module):
 
         The objectness logit says "no object" with 1 - prior: nearly all rows of a dense detector
         are background; the published start, unlikely as a class, would cost several units at each.
+        Of a mapped logit the prior is what the loss sees, but for the offset.
         """
         bias = torch.full((self.num_logits,), math.log(prior_probability / (1 - prior_probability)))
         bias[self.num_classes :] *= -1
-        return bias
+        return bias if self.logit_map is None else bias / self.logit_map.factor
 
     def _call(
         self,
