@@ -239,9 +239,8 @@ class SigmoidLoss(nn.Module):
     def initial_bias(self, prior_probability: float) -> Tensor:
         """(K,) bias of a classifier that scores every class with `prior_probability`.
 
-        The objectness logit says "no object" with 1 - prior: nearly all rows of a dense detector
-        are background; the published start, unlikely as a class, would cost several units at each.
-        Of a mapped logit the prior is what the loss sees, but for the offset.
+        A mapped logit has the prior before its offset. The objectness logit says "no object" with
+        1 - prior: the published start, unlikely as a class, would cost units at every background.
         """
         bias = torch.full((self.num_logits,), math.log(prior_probability / (1 - prior_probability)))
         bias[self.num_classes :] *= -1

@@ -133,4 +133,7 @@ def test_the_margin_of_ecm_is_not_in_the_scores():
     loss = build_classification_loss(section_of("ecm"), CLASSES, COUNTS)
     logits = torch.randn(4, CLASSES)
     torch.testing.assert_close(loss.scores(logits), logits.sigmoid())
+    torch.testing.assert_close(
+        (2 * loss.initial_bias(0.01)).sigmoid(), torch.full((CLASSES,), 0.01)
+    )
     assert not {name for name in loss.state_dict() if not name.startswith("statistics")}
