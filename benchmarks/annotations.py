@@ -13,22 +13,27 @@ import json
 import multiprocessing
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from simulated_lvis_file import like_lvis, real_classes, write_file
 
+from dense_lt.data.outline_texts import outline_texts
+from dense_lt.data.records import DECODERS, AnnotationRecord
+from dense_lt.data.segmentations import unpack
 from dense_lt.data.store import read_once
 
 OPENINGS = 3
 """Times that the cache is opened; the cheapest counts."""
 
-DECODED = 64 << 20
+DECODED = 16 << 20
 """Bytes of the file on which the parsers are compared."""
 
 
@@ -101,16 +106,10 @@ def parsers(folder: Path) -> None:
     """CPU time of the parsers on part of the annotations, in seconds for the whole file."""
     import msgspec
 
-    from dense_lt.data.records import DECODERS, AnnotationRecord
-
     class Parsed(AnnotationRecord, kw_only=True):
         segmentation: list[list[float]]
 
-    with (folder / "train.json").open("rb") as file:
-        text = file.read(DECODED)
-    first = text.index(b'"annotations": [') + 15
-    text = text[first : text.rindex(b"}, {", 0, text.find(b'], "images"')) + 1] + b"]"
-    scale = (folder / "train.json").stat().st_size / len(text)
+    text, scale = part_of(folder)
     ways: dict[str, Callable[[bytes], Any]] = {
         "json": json.loads,
         "msgspec, fields": msgspec.json.Decoder(list[Parsed]).decode,
@@ -122,10 +121,69 @@ def parsers(folder: Path) -> None:
         ways["orjson"] = orjson.loads
     except ImportError:
         print("orjson is not installed: left out")
+    print("\n| parser | CPU s |\n|---|---|")
     for name, parse in ways.items():
+        print(f"| {name} | {scale * seconds(lambda parse=parse: parse(text)):.1f} |")
+
+
+def forms(folder: Path) -> None:
+    """What keeping polygons costs as text, as 64-bit numbers and as hundredths of a pixel."""
+    text, scale = part_of(folder)
+    raw = [one.segmentation for one in DECODERS["annotations"].decode(text)]
+    joined = outline_texts(raw)
+    kept = list(zip(joined.starts.tolist(), joined.ends.tolist(), strict=True))
+    polygons: list[Any] = [unpack(joined.joined[start:end]) for start, end in kept]
+    print("\n| form | bytes each | CPU s to make | CPU s to decode |\n|---|---|---|---|")
+    made = seconds(lambda: outline_texts(raw))
+    decoded = seconds(lambda: [unpack(joined.joined[start:end]) for start, end in kept])
+    size = len(joined.joined) / len(raw)
+    print(f"| text | {size:.0f} | {scale * made:.1f} | {scale * decoded:.1f} |")
+    parsed = decoded  # numbers must have been parsed before they are packed
+    for name, kind, factor in (("64-bit numbers", "<f8", 1), ("hundredths, 32 bits", "<i4", 100)):
+        pack = partial(pack_numbers, kind=kind, factor=factor)
+        packed = list(map(pack, polygons))
+        made = parsed + seconds(lambda pack=pack: list(map(pack, polygons)))
+        unpacked = partial(unpack_numbers, kind=kind, factor=factor)
+        decoded = seconds(lambda unpack=unpacked, packed=packed: list(map(unpack, packed)))
+        size = sum(map(len, packed)) / len(packed)
+        print(f"| {name} | {size:.0f} | {scale * made:.1f} | {scale * decoded:.1f} |")
+
+
+def pack_numbers(polygons: list[list[float]], kind: str, factor: int) -> bytes:
+    lengths = [len(polygon) for polygon in polygons]
+    numbers = np.rint(factor * np.concatenate(polygons)) if factor > 1 else np.concatenate(polygons)
+    header = struct.pack(f"<I{len(lengths)}I", len(lengths), *lengths)
+    return header + numbers.astype(kind).tobytes()
+
+
+def unpack_numbers(packed: bytes, kind: str, factor: int) -> list[list[float]]:
+    (count,) = struct.unpack_from("<I", packed)
+    lengths = struct.unpack_from(f"<{count}I", packed, 4)
+    numbers = (np.frombuffer(packed, kind, offset=4 + 4 * count) / factor).tolist()
+    polygons, start = [], 0
+    for length in lengths:
+        polygons.append(numbers[start : start + length])
+        start += length
+    return polygons
+
+
+def part_of(folder: Path) -> tuple[bytes, float]:
+    """The first annotations, and how many times as large the file is."""
+    with (folder / "train.json").open("rb") as file:
+        text = file.read(DECODED)
+    first = text.index(b'"annotations": [') + 15
+    text = text[first : text.rindex(b"}, {", 0, text.find(b'], "images"')) + 1] + b"]"
+    return text, (folder / "train.json").stat().st_size / len(text)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU time, the least of three."""
+    times = []
+    for _ in range(3):
         start = time.process_time()
-        parse(text)
-        print(f"| {name} | {scale * (time.process_time() - start):.1f} |")
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
 
 
 def measure(name: str, folder: Path, *arguments: object) -> Any:
@@ -172,7 +230,7 @@ def main() -> None:
     parser.add_argument("--classes", type=Path, help="categories of an LVIS training file")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of images")
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--parsers", action="store_true", help="compare parsers as well")
+    parser.add_argument("--parsers", action="store_true", help="compare parsers and forms, too")
     parser.add_argument("--keep", action="store_true", help="leave the simulated file there")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -190,6 +248,7 @@ def main() -> None:
     compare(folder, arguments.workers)
     if arguments.parsers:
         parsers(folder)
+        forms(folder)
     shutil.rmtree(folder / "cache")
     if not arguments.keep:
         (folder / "train.json").unlink()

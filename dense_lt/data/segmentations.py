@@ -1,8 +1,8 @@
 """Outlines of objects: polygons or run lengths as in the file, decoded when they are needed.
 
-They stay JSON text, without spaces. Of LVIS's outlines that is 541 bytes on average, where 64-bit
-numbers take 649; it costs nothing to make, and the text is decoded in half the time that packed
-numbers take. No torch import: scoring needs this module.
+They stay JSON text, without spaces. Of an outline as long as LVIS's are that is 545 bytes, where
+64-bit numbers take 651; to make it takes a fifth of the time of packing numbers, and to decode it
+no longer (benchmarks/annotations.py --parsers). No torch import: scoring needs this module.
 """
 
 from __future__ import annotations
@@ -82,20 +82,19 @@ def unpack(packed: bytes) -> Segmentation:
     if packed[:1] == b"{":
         return compress_runs(json.loads(packed))
     try:
-        polygons = _POLYGONS.decode(packed)
-    except msgspec.DecodeError:  # something in it is no number
-        polygons = json.loads(packed)
-    return [polygon for polygon in polygons or () if is_polygon(polygon)] or None
+        polygons = [own for own in _POLYGONS.decode(packed) if _is_long_enough(own)]
+    except msgspec.DecodeError:  # something in it is no number, or none that is finite
+        polygons = [own for own in json.loads(packed) or () if is_polygon(own)]
+    return polygons or None
 
 
 def is_polygon(value: object) -> TypeGuard[list[float]]:
     """Whether `value` is a list of three or more pairs of finite numbers."""
-    return (
-        isinstance(value, list)
-        and len(value) >= MIN_POLYGON
-        and len(value) % 2 == 0
-        and are_numbers(value)
-    )
+    return isinstance(value, list) and _is_long_enough(value) and are_numbers(value)
+
+
+def _is_long_enough(numbers: Sequence[object]) -> bool:
+    return len(numbers) >= MIN_POLYGON and len(numbers) % 2 == 0
 
 
 def are_numbers(values: Sequence[Any]) -> bool:
