@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from dense_lt.data.outlines import Outlines
-from dense_lt.structures import Batch, ImageBatch, Masks, Sample
+from dense_lt.data.transforms import Annotated, write_planes
+from dense_lt.structures import Batch, ImageBatch, ImageInfo, Masks, Target
 
 
-def collate(samples: Sequence[Sample], *, multiple_of: int) -> Batch:
+class Prepared(NamedTuple):
+    """A sample but for its pixels' last step, which is done in their place in the batch."""
+
+    sample: Annotated
+    target: Target
+    info: ImageInfo
+
+
+def collate(samples: Sequence[Prepared], *, multiple_of: int) -> Batch:
     """Put images into the top left corners of one tensor, zeros around them.
 
     Args:
         samples: at least one.
         multiple_of: height and width of the batch are rounded up to a multiple of this.
     """
-    sizes = tuple((sample["image"].shape[1], sample["image"].shape[2]) for sample in samples)
+    sizes = tuple(one.sample.size for one in samples)
     height, width = (
         -(-max(size[axis] for size in sizes) // multiple_of) * multiple_of for axis in (0, 1)
     )
     pixels = _allocate((len(samples), 3, height, width))
-    for place, sample, (own_height, own_width) in zip(pixels, samples, sizes, strict=True):
-        place[:, :own_height, :own_width] = sample["image"]
+    for place, (sample, _, _) in zip(pixels.numpy(), samples, strict=True):
+        own_height, own_width = sample.size
+        write_planes(sample, place[:, :own_height, :own_width])
         place[:, :own_height, own_width:] = 0
         place[:, own_height:] = 0
     return Batch(
-        ImageBatch(pixels, sizes),
-        [sample["target"] for sample in samples],
-        [sample["info"] for sample in samples],
+        ImageBatch(pixels, sizes), [one.target for one in samples], [one.info for one in samples]
     )
 
 

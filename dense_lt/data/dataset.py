@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from dense_lt.data.batching import to_masks
+from dense_lt.data.batching import Prepared, to_masks
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
 from dense_lt.data.table import AnnotationTable, Names
-from dense_lt.data.transforms import Annotated, Transform, scale_objects, to_planes
+from dense_lt.data.transforms import Annotated, Transform, scale_objects, write_planes
 from dense_lt.structures import ImageInfo, Sample, Target
 
 logger = logging.getLogger(__name__)
@@ -113,12 +113,23 @@ class DetectionDataset:
             BadImageError: the image is missing, unreadable, or of another size than annotated.
         """
         draw = item if isinstance(item, Draw) else Draw(item, item)
+        sample, target, info = self.prepare(draw)
+        planes = np.empty((3, *sample.size), dtype=np.uint8)
+        write_planes(sample, planes)
+        return {"image": torch.from_numpy(planes), "target": target, "info": info}
+
+    def prepare(self, draw: Draw) -> Prepared:
+        """A sample whose image is written where it is needed: see `collate`.
+
+        Raises:
+            BadImageError: as for a sample.
+        """
         sample = self._load(draw.index, self._objects(draw))
         if self._mixer is not None:
             rng = np.random.default_rng((self._seed, draw.position, draw.index, MIX))
             sample = self._mixer(self, sample, draw, rng)
-        sample = self._transform(sample, (self._seed, draw.position), (self._seed, draw.step, STEP))
-        image = to_planes(sample.image)
+        keys = (self._seed, draw.position), (self._seed, draw.step, STEP)
+        sample = self._transform.prepare(sample, *keys)
         target: Target = {
             "boxes": torch.from_numpy(sample.boxes.copy(order="C")),
             "labels": torch.from_numpy(sample.labels),
@@ -127,11 +138,7 @@ class DetectionDataset:
             target["masks"] = to_masks(sample.masks)
         if sample.checked is not None:
             target["checked"] = torch.from_numpy(sample.checked)
-        return {
-            "image": torch.from_numpy(image),
-            "target": target,
-            "info": self.info(draw.index, input_size=(image.shape[1], image.shape[2])),
-        }
+        return Prepared(sample, target, self.info(draw.index, input_size=sample.size))
 
     def raw(self, index: int) -> Annotated:
         """An image as on disk with all its objects; do not write into the pixels.

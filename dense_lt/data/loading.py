@@ -11,12 +11,12 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from dense_lt.data.batching import collate, to_masks, to_outlines
+from dense_lt.data.batching import Prepared, collate, to_masks, to_outlines
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.images import BadImageError
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
-from dense_lt.structures import Batch, Masks, Sample, Target
+from dense_lt.structures import Batch, Masks, Target
 from dense_lt.utils.children import heed_only_parent
 from dense_lt.utils.errors import ConfigError, DataError
 
@@ -47,7 +47,7 @@ class _Fetcher:
         return len(self._dataset)
 
     def __getitems__(self, draws: list[Draw]) -> _Fetched:
-        samples: list[Sample] = []
+        samples: list[Prepared] = []
         bad: list[str] = []
         for draw in draws:
             try:
@@ -61,12 +61,12 @@ class _Fetcher:
         batch = collate(samples, multiple_of=self._multiple_of)
         return _Fetched(batch._replace(targets=_as_arrays(batch.targets)), tuple(bad))
 
-    def _fetch(self, draw: Draw, bad: list[str]) -> Sample | None:
+    def _fetch(self, draw: Draw, bad: list[str]) -> Prepared | None:
         tries = len(self._dataset) if self._bad_images == "replace" else 1
         for offset in range(tries):
             try:
                 index = (draw.index + offset) % len(self._dataset)
-                return self._dataset[replace(draw, index=index)]
+                return self._dataset.prepare(replace(draw, index=index))
             except BadImageError as error:
                 if self._bad_images == "error":
                     raise

@@ -29,6 +29,13 @@ class Annotated(NamedTuple):
     checked: np.ndarray | None = (
         None  # (C,) bool: all objects of the class are marked; None: of all
     )
+    enlarge_to: tuple[int, int] | None = None
+    """(height, width) that the image is yet to be enlarged to; the objects are there already."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image, once it is enlarged."""
+        return self.enlarge_to or (self.image.shape[0], self.image.shape[1])
 
     def take(self, indices: np.ndarray) -> Annotated:
         """The same image with some of its objects."""
@@ -63,9 +70,12 @@ class ShortSide:
         self._long = long
 
     def __call__(self, sample: Annotated, moment: Moment) -> Annotated:
-        """`sample`, larger or smaller."""
+        """`sample`, smaller, or to be enlarged."""
         short = self._short[moment.rng.integers(len(self._short))]
-        return resize(sample, fit_size(sample.image.shape[:2], short, self._long), planes=True)
+        size = fit_size(sample.size, short, self._long)
+        if size[0] * size[1] <= sample.size[0] * sample.size[1]:
+            return resize(sample, size)
+        return scale_objects(sample._replace(enlarge_to=size), sample.size)
 
 
 class Transform:
@@ -113,6 +123,12 @@ class Transform:
             key: of what is random in this sample.
             step_key: of what is random in the optimizer step, and equal in all of its samples.
         """
+        return enlarged(self.prepare(sample, key, step_key))
+
+    def prepare(
+        self, sample: Annotated, key: Sequence[int], step_key: Sequence[int] = ()
+    ) -> Annotated:
+        """The same, but for the enlarging of the image if that comes last: see `write_planes`."""
         generator = np.random.default_rng(key)
         chances = generator.random(3) < self._probabilities
         for chosen, change in zip(
@@ -124,9 +140,11 @@ class Transform:
             sample = self._resizer(sample, Moment(generator, step_key))
         sample = drop_small(sample)
         if self._hsv is not None:
-            image = jitter_hsv(interleaved(sample.image), self._hsv, generator)
+            sample = enlarged(sample)
+            image = jitter_hsv(np.ascontiguousarray(sample.image), self._hsv, generator)
             sample = sample._replace(image=image)
         if self._extra is not None:
+            sample = enlarged(sample)
             sample = drop_small(_apply(self._extra, sample, seed=int(generator.integers(2**31))))
         return sample
 
@@ -149,34 +167,43 @@ def fit_inside(size: tuple[int, int], frame: tuple[float, float]) -> tuple[int, 
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
-def resize(sample: Annotated, size: tuple[int, int], *, planes: bool = False) -> Annotated:
-    """Scale everything to `size` (height, width).
-
-    Args:
-        sample: image and objects.
-        size: of the result.
-        planes: the image may come back as a view of three planes. What needs pixels side by side
-            is slow on it, but for OpenCV it costs nothing, and it is how the network wants it.
-    """
+def resize(sample: Annotated, size: tuple[int, int]) -> Annotated:
+    """Scale everything to `size` (height, width)."""
     image = sample.image
     height, width = image.shape[:2]
     if size == (height, width):
         return sample
-    if size[0] * size[1] < height * width:
-        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    elif planes:
-        enlarged = np.empty((3, *size), dtype=np.uint8)
-        for target, source in zip(enlarged, cv2.split(image), strict=True):
-            cv2.resize(source, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
-        image = enlarged.transpose(1, 2, 0)
-    else:
-        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    method = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_LINEAR
+    image = cv2.resize(image, size[::-1], interpolation=method)
     return scale_objects(sample._replace(image=image), (height, width))
+
+
+def enlarged(sample: Annotated) -> Annotated:
+    """`sample` with the image as large as it is to be."""
+    if sample.enlarge_to is None:
+        return sample
+    image = cv2.resize(sample.image, sample.enlarge_to[::-1], interpolation=cv2.INTER_LINEAR)
+    return sample._replace(image=image, enlarge_to=None)
+
+
+def write_planes(sample: Annotated, planes: np.ndarray) -> None:
+    """Write the image, enlarged, into `planes` (3, H, W), which may be part of a larger array.
+
+    Enlarging straight into a batch saves writing and reading the many pixels once more.
+    """
+    channels = cv2.split(np.ascontiguousarray(sample.image))
+    for plane, channel in zip(planes, channels, strict=True):
+        if sample.enlarge_to is None:
+            plane[:] = channel
+        else:
+            size = sample.enlarge_to[::-1]
+            written = cv2.resize(channel, size, dst=plane, interpolation=cv2.INTER_LINEAR)
+            assert np.shares_memory(written, plane), "OpenCV wrote elsewhere"
 
 
 def scale_objects(sample: Annotated, size: tuple[int, int]) -> Annotated:
     """Scale the objects, which are those of an image of `size` (height, width), to the image."""
-    height, width = sample.image.shape[:2]
+    height, width = sample.size
     scale = np.array([width / size[1], height / size[0]], dtype=np.float32)
     masks = sample.masks
     if masks is not None:
@@ -232,7 +259,7 @@ def transpose(sample: Annotated) -> Annotated:
 
 def drop_small(sample: Annotated) -> Annotated:
     """Clip objects to the image and leave out those whose box has a side below MIN_SIDE."""
-    height, width = sample.image.shape[:2]
+    height, width = sample.size
     limit = np.array([width, height, width, height], dtype=np.float32)
     boxes = np.clip(sample.boxes, 0, limit)
     kept = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1))

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dense_lt.data.batching import collate
+from dense_lt.data.batching import Prepared, collate
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.transforms import Annotated, Transform
 from dense_lt.data.upright import read_upright
 from dense_lt.evaluation.predict import autocast, original_boxes
 from dense_lt.models.detector import Detector
-from dense_lt.structures import Detections, ImageInfo, Sample
+from dense_lt.structures import Detections, ImageInfo, Target
 from dense_lt.utils.errors import DataError
 
 Picture = str | Path | NDArray[np.uint8]
@@ -98,16 +98,13 @@ class TrainedDetector:
             for found, info in zip(detections, batch.infos, strict=True):
                 yield self._found(found, info, min_score)
 
-    def _sample(self, picture: Picture, number: int) -> Sample:
+    def _sample(self, picture: Picture, number: int) -> Prepared:
         pixels = _pixels(picture)
         nothing = Annotated(pixels, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
-        seen = self._transform(nothing, (0,), (0,)).image.transpose(2, 0, 1).copy(order="C")
+        seen = self._transform.prepare(nothing, (0,), (0,))
         original = (pixels.shape[0], pixels.shape[1])
-        return {
-            "image": torch.from_numpy(seen),
-            "target": {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
-            "info": ImageInfo(number, original, (seen.shape[1], seen.shape[2])),
-        }
+        target: Target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+        return Prepared(seen, target, ImageInfo(number, original, seen.size))
 
     def _found(self, found: Detections, info: ImageInfo, min_score: float) -> FoundObjects:
         scores = found.scores.float().cpu().numpy()

@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 
-from dense_lt.data.batching import collate, to_masks
+from dense_lt.data.batching import to_masks
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.preview import GAP, TILE, color_of, contact_sheet, draw_sample
-from dense_lt.structures import ImageInfo, Target
+from dense_lt.structures import Batch, ImageBatch, ImageInfo, Target
 
 NAMES = ["one", "two"]
 
@@ -27,8 +27,10 @@ def _draw(height: int, width: int, *, masks: bool = False):
 
 def test_four_samples_stand_in_a_row():
     info = ImageInfo(7, (80, 80), (80, 80))
-    samples = [{"image": _image(80, 80), "target": _target(80, 80), "info": info}] * 5
-    sheet = contact_sheet(collate(samples, multiple_of=64), NAMES)
+    pixels = torch.zeros(5, 3, 128, 128, dtype=torch.uint8)
+    pixels[:, :, :80, :80] = 100
+    batch = Batch(ImageBatch(pixels, ((80, 80),) * 5), [_target(80, 80)] * 5, [info] * 5)
+    sheet = contact_sheet(batch, NAMES)
     assert sheet.size == (4 * (TILE + GAP) + GAP, 2 * (TILE + GAP) + GAP)
     assert sheet.getpixel((GAP + TILE - 9, GAP + TILE - 9)) == (100, 100, 100)  # no padding
 

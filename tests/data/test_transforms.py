@@ -9,13 +9,14 @@ from dense_lt.data.transforms import (
     ShortSide,
     Transform,
     drop_small,
+    enlarged,
     fit_size,
     flip_horizontally,
     flip_vertically,
-    interleaved,
     resize,
-    to_planes,
+    scale_objects,
     transpose,
+    write_planes,
 )
 from dense_lt.utils.errors import ConfigError
 
@@ -83,29 +84,42 @@ def test_labels_stay_with_their_boxes_when_a_crop_drops_some():
     assert_boxes_bound_masks(changed, 0)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (6, 9)])
-def test_planes_and_pixels_are_the_same_image(size):
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    planes = to_planes(image)
-    assert planes.flags.c_contiguous
-    assert (planes == image.transpose(2, 0, 1)).all()
-    assert (interleaved(planes.transpose(1, 2, 0)) == image).all()
-    assert (to_planes(image[:, ::-1]) == image[:, ::-1].transpose(2, 0, 1)).all()
+@pytest.mark.parametrize("size", [(24, 36), (1, 36), (24, 1), (1, 1)])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_planes_hold_the_image(size, flipped):
+    sample = rectangles(size, [])
+    if flipped:
+        sample = sample._replace(image=sample.image[:, ::-1])
+    planes = np.zeros((3, *size), dtype=np.uint8)
+    write_planes(sample, planes)
+    assert (planes == sample.image.transpose(2, 0, 1)).all()
 
 
-def test_planes_of_an_image_that_must_not_change_are_a_copy():
-    image = np.zeros((1, 1, 3), dtype=np.uint8)
-    image.flags.writeable = False
-    to_planes(image)[:] = 1
-    assert not image.any()
-
-
-@pytest.mark.parametrize("size", [(31, 77), (90, 61), (24, 24)])
-def test_enlarging_in_planes_gives_the_same_pixels(size):
+@pytest.mark.parametrize("size", [(31, 77), (90, 61), (25, 37)])
+def test_enlarging_into_planes_gives_the_pixels_and_objects_of_resizing(size):
     sample = rectangles((24, 36), [(1, 2, 9, 20)])
-    whole, split = resize(sample, size), resize(sample, size, planes=True)
-    assert (whole.image == split.image).all()
-    assert (whole.boxes == split.boxes).all()
+    whole = resize(sample, size)
+    later = scale_objects(sample._replace(enlarge_to=size), (24, 36))
+    canvas = np.zeros((3, 99, 99), dtype=np.uint8)
+    write_planes(later, canvas[:, : size[0], : size[1]])
+    assert (canvas[:, : size[0], : size[1]] == whole.image.transpose(2, 0, 1)).all()
+    assert not canvas[:, size[0] :].any()
+    assert not canvas[:, :, size[1] :].any()
+    assert (enlarged(later).image == whole.image).all()
+    assert (later.boxes == whole.boxes).all()
+    assert (later.masks.points == whole.masks.points).all()
+    assert later.size == size
+
+
+def test_what_follows_resizing_sees_the_enlarged_image():
+    transform = Transform(resizer=ShortSide((90,), 200), extra=[("GaussNoise", {"p": 1.0})])
+    sample = rectangles((24, 36), [(1, 2, 9, 20)])
+    prepared = transform.prepare(sample, (0, 0))
+    assert prepared.enlarge_to is None
+    assert prepared.image.shape == (90, 135, 3)
+    plain = Transform(resizer=ShortSide((90,), 200)).prepare(sample, (0, 0))
+    assert plain.image.shape == (24, 36, 3)
+    assert plain.size == (90, 135)
 
 
 @pytest.mark.parametrize("flip", [flip_horizontally, flip_vertically, transpose])

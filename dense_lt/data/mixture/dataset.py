@@ -8,13 +8,14 @@ from itertools import accumulate
 
 import numpy as np
 
+from dense_lt.data.batching import Prepared
 from dense_lt.data.categories import CategoryTable
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.mixture.classes import negatives_of
 from dense_lt.data.sampling import Draw
 from dense_lt.data.table import AnnotationTable, Names, Ragged, offsets_of
 from dense_lt.data.transforms import Annotated
-from dense_lt.structures import ImageInfo, Sample
+from dense_lt.structures import ImageInfo
 
 
 class ConcatenatedDataset(DetectionDataset):
@@ -39,11 +40,10 @@ class ConcatenatedDataset(DetectionDataset):
         self.missing = "\n".join(part.missing for part in parts if part.missing) or None
         self._firsts = np.array(list(accumulate(map(len, parts), initial=0)))
 
-    def __getitem__(self, item: int | Draw) -> Sample:
-        """The sample of an image, from the data set it belongs to."""
-        draw = item if isinstance(item, Draw) else Draw(item, item)
+    def prepare(self, draw: Draw) -> Prepared:
+        """A sample, from the data set that the image belongs to."""
         part, index = self._find(draw.index)
-        return part[replace(draw, index=index)]
+        return part.prepare(replace(draw, index=index))
 
     def raw(self, index: int) -> Annotated:
         """An image as on disk with all its objects."""
