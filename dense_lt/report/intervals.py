@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, variance
 
 # Two-sided 95 % critical values of Student's t for 1 to 30 degrees of freedom.
@@ -34,6 +34,8 @@ class Estimate:
     mean: float | None
     half_width: float | None
     count: int  # values that entered
+    deviation: float | None = field(default=None, compare=False)
+    """Standard deviation of the values, of a difference in pairs: of the differences."""
 
     @property
     def contains_zero(self) -> bool | None:
@@ -50,8 +52,9 @@ def mean_interval(values: Sequence[float | None]) -> Estimate:
         return Estimate(None, None, 0)
     if len(defined) == 1:
         return Estimate(defined[0], None, 1)
-    error = math.sqrt(variance(defined) / len(defined))
-    return Estimate(fmean(defined), t_critical(len(defined) - 1) * error, len(defined))
+    deviation = math.sqrt(variance(defined))
+    half_width = t_critical(len(defined) - 1) * deviation / math.sqrt(len(defined))
+    return Estimate(fmean(defined), half_width, len(defined), deviation)
 
 
 def paired_difference(

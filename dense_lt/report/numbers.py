@@ -69,7 +69,12 @@ def _experiment(comparison: Comparison, experiment: Experiment) -> Json:
 
 
 def _interval(estimate: Estimate) -> Json:
-    return {"mean": estimate.mean, "half_width": estimate.half_width, "count": estimate.count}
+    return {
+        "mean": estimate.mean,
+        "half_width": estimate.half_width,
+        "standard_deviation": estimate.deviation,
+        "count": estimate.count,
+    }
 
 
 def _classes(comparison: Comparison, number: int) -> list[Json]:

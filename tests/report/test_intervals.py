@@ -19,6 +19,7 @@ def test_interval_of_three_values_is_the_one_done_by_hand():
     estimate = mean_interval([7.0, 8.0, 12.0])
     assert estimate.mean == 9
     assert estimate.half_width == pytest.approx(4.3027 * math.sqrt(7 / 3))
+    assert estimate.deviation == pytest.approx(math.sqrt(7))
     assert estimate.count == 3
 
 
