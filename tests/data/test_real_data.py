@@ -18,6 +18,7 @@ from dense_lt.data.check import check_annotations, check_images
 from dense_lt.data.images import describe_missing, locate_images
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.preview import contact_sheet
+from dense_lt.data.segmentations import compress_runs
 
 ROOT = Path(os.environ.get("DENSE_LT_REAL_DATA", "/nowhere"))
 pytestmark = pytest.mark.skipif(
@@ -145,3 +146,23 @@ def test_the_official_lvis_file_of_a_hundred_images_is_read():
     assert sum(len(table.labels_of(index)) == 0 for index in range(len(table))) == 7
     assert table.negatives is not None
     assert len(table.negatives.values) / len(table) == pytest.approx(9.4, abs=0.1)
+
+
+def test_every_annotation_file_is_sound_and_its_outlines_are_those_of_the_file():
+    files = 0
+    for path in sorted(ROOT.rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(content, dict) and "annotations" in content):
+            continue
+        files += 1
+        assert check_annotations(path, drop_invalid_boxes=False) == []
+        table, _ = read_annotations(path)
+        assert len(table) == len(content["images"])
+        records = {record["id"]: record for record in content["annotations"]}
+        assert set(table.annotation_ids.tolist()) == set(records)
+        for instance, own in enumerate(table.annotation_ids.tolist()):
+            given = records[own].get("segmentation") or None
+            if isinstance(given, dict):
+                given = compress_runs(given)
+            assert table.segmentation(instance) == given
+    assert files >= 17
