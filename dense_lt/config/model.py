@@ -133,20 +133,9 @@ class InferenceConfig(Section):
     exp(-(1 - IoU)^2 / this number), as in PAA (0.025); null leaves the boxes."""
 
 
-def _pyramid_kind(given: Any) -> str:
-    return given.get("kind", "fpn") if isinstance(given, dict) else given.kind
+class DenseNetworkConfig(Section):
+    """What finds boxes on the maps of a pyramid: priors, assigner, head, losses, selection."""
 
-
-class OneStageConfig(DetectorSection):
-    """Backbone, pyramid, one dense head (the EFL "improved baseline" by default)."""
-
-    kind: Literal["one_stage"] = "one_stage"
-    backbone: BackboneConfig = BackboneConfig()
-    pyramid: Annotated[
-        Annotated[PyramidConfig, Tag("fpn")]
-        | Annotated[PathAggregationConfig, Tag("path_aggregation")],
-        Discriminator(_pyramid_kind),
-    ] = PyramidConfig()
     priors: AnchorsConfig = AnchorsConfig()
     assigner: AssignerConfig = AtssConfig()
     box_coder: Literal["delta", "distance"] = "delta"
@@ -162,22 +151,16 @@ class OneStageConfig(DetectorSection):
     quality_loss: QualityLossConfig = QualityLossConfig()
     inference: InferenceConfig = InferenceConfig()
 
+    @property
+    def known_levels(self) -> tuple[int, int] | None:
+        """First and last pyramid level, where this section says it."""
+        return None
+
     @model_validator(mode="after")
-    def _sizes_per_level(self) -> Self:
-        first, last = self.pyramid.levels
-        num_levels = last - first + 1
-        sizes = self.priors.sizes
-        if sizes is not None and len(sizes) != num_levels:
-            raise ValueError(
-                f"`priors.sizes` has {len(sizes)} entries but `pyramid.levels` has "
-                f"{num_levels} levels; give one size per level"
-            )
-        limits = self.assigner.size_limits if self.assigner.kind == "center" else None
-        if limits is not None and len(limits) != num_levels - 1:
-            raise ValueError(
-                f"`assigner.size_limits` has {len(limits)} entries but `pyramid.levels` has "
-                f"{num_levels} levels; give one limit for every level but the last"
-            )
+    def _entries_per_level(self) -> Self:
+        if self.known_levels is not None:
+            first, last = self.known_levels
+            self.check_levels(last - first + 1, "pyramid.levels")
         return self
 
     @model_validator(mode="after")
@@ -186,15 +169,6 @@ class OneStageConfig(DetectorSection):
             raise ValueError(
                 f"`assigner.kind: {self.assigner.kind}` reads the logits, which `head.fused_loss: "
                 "true` never makes; set it to auto or false"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _channels_fit(self) -> Self:
-        if self.pyramid.kind == "path_aggregation" and self.head.shared:
-            raise ValueError(
-                "`pyramid.kind: path_aggregation` has other channels on every level, which a "
-                "shared head cannot read; set `head.shared: false`"
             )
         return self
 
@@ -239,4 +213,53 @@ class OneStageConfig(DetectorSection):
                         "outside of them, which have no centerness; set `box_loss.weighting` to "
                         "none or iou"
                     )
+        return self
+
+    def check_levels(self, num_levels: int, name: str) -> None:
+        """Refuse settings with an entry per level that are not for `num_levels` of them.
+
+        Raises:
+            ValueError: so it is; `name` is the setting that says which levels there are.
+        """
+        sizes = self.priors.sizes
+        if sizes is not None and len(sizes) != num_levels:
+            raise ValueError(
+                f"`priors.sizes` has {len(sizes)} entries but `{name}` has "
+                f"{num_levels} levels; give one size per level"
+            )
+        limits = self.assigner.size_limits if self.assigner.kind == "center" else None
+        if limits is not None and len(limits) != num_levels - 1:
+            raise ValueError(
+                f"`assigner.size_limits` has {len(limits)} entries but `{name}` has "
+                f"{num_levels} levels; give one limit for every level but the last"
+            )
+
+
+def _pyramid_kind(given: Any) -> str:
+    return given.get("kind", "fpn") if isinstance(given, dict) else given.kind
+
+
+class OneStageConfig(DetectorSection, DenseNetworkConfig):
+    """Backbone, pyramid, one dense head (the EFL "improved baseline" by default)."""
+
+    kind: Literal["one_stage"] = "one_stage"
+    backbone: BackboneConfig = BackboneConfig()
+    pyramid: Annotated[
+        Annotated[PyramidConfig, Tag("fpn")]
+        | Annotated[PathAggregationConfig, Tag("path_aggregation")],
+        Discriminator(_pyramid_kind),
+    ] = PyramidConfig()
+
+    @property
+    def known_levels(self) -> tuple[int, int]:
+        """Those of the pyramid."""
+        return self.pyramid.levels
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        if self.pyramid.kind == "path_aggregation" and self.head.shared:
+            raise ValueError(
+                "`pyramid.kind: path_aggregation` has other channels on every level, which a "
+                "shared head cannot read; set `head.shared: false`"
+            )
         return self

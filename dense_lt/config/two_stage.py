@@ -2,86 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from dense_lt.config.box_losses import SmoothL1LossConfig
-from dense_lt.config.model import AnchorsConfig, BackboneConfig, PyramidConfig
+from dense_lt.config.model import BackboneConfig, PyramidConfig
+from dense_lt.config.proposals import L1, DenseProposalsConfig, ProposalNetworkConfig
 from dense_lt.config.region_losses import RegionLossConfig, SoftmaxLossConfig
 from dense_lt.config.section import Section
 from dense_lt.config.start import DetectorSection
-
-
-class ProposalAnchorsConfig(AnchorsConfig):
-    """Anchors of the region proposal network."""
-
-    scales: tuple[PositiveFloat, ...] = Field(default=(8.0,), min_length=1)
-    """Side of a square anchor, in strides of its level."""
-
-    ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
-    """Height / width at constant area."""
-
-    center: Literal["middle", "corner"] = "corner"
-    """Centre of a cell's anchors: its top left corner (published), or its middle."""
-
-    torchvision: bool = False
-    """Round sides to whole pixels and strides to what fits into the image, as torchvision does:
-    for weights from there."""
-
-
-class ProposalLimitsConfig(Section):
-    """How many proposals an image keeps."""
-
-    pre_nms_top_k: PositiveInt = 1000
-    """Best anchors kept per level before suppression."""
-
-    proposals: PositiveInt = 1000
-    """Proposals kept per image after it, over all levels."""
-
-
-L1 = SmoothL1LossConfig(kind="smooth_l1", beta=0.0)
-"""On box codes, as published for LVIS."""
-
-
-class ProposalNetworkConfig(Section):
-    """Region proposal network (Ren et al. 2015): the dense parts with one class."""
-
-    kind: Literal["rpn"] = "rpn"
-    levels: tuple[int, int] | None = None
-    """First and last pyramid level with anchors; null takes all."""
-
-    anchors: ProposalAnchorsConfig = ProposalAnchorsConfig()
-    channels: PositiveInt | None = None
-    """Channels of the convolution before the predictors; null takes the pyramid's."""
-
-    positive_iou: float = Field(default=0.7, gt=0, le=1)
-    """From this IoU with an object on an anchor is positive; so are the best of each object."""
-
-    background_iou: float = Field(default=0.3, ge=0, le=1)
-    """Below this IoU an anchor is background; between the two it learns nothing."""
-
-    samples: PositiveInt = 256
-    """Anchors per image that learn."""
-
-    positive_fraction: float = Field(default=0.5, ge=0, le=1)
-    """Largest share of positives among them."""
-
-    box_loss: SmoothL1LossConfig = L1
-    nms_iou: float = Field(default=0.7, gt=0, le=1)
-    """A proposal that overlaps a better one of its level by more than this is dropped."""
-
-    train: ProposalLimitsConfig = ProposalLimitsConfig(pre_nms_top_k=2000)
-    test: ProposalLimitsConfig = ProposalLimitsConfig()
-
-    @model_validator(mode="after")
-    def _thresholds_in_order(self) -> Self:
-        if self.background_iou > self.positive_iou:
-            raise ValueError(
-                f"`background_iou` {self.background_iou} must not be above `positive_iou` "
-                f"{self.positive_iou}"
-            )
-        return self
 
 
 class RegionsConfig(Section):
@@ -231,13 +161,21 @@ class RegionInferenceConfig(Section):
     """Detections kept per image, over all classes."""
 
 
+def _proposal_kind(given: Any) -> str:
+    return given.get("kind", "rpn") if isinstance(given, dict) else given.kind
+
+
 class TwoStageConfig(DetectorSection):
     """Faster or Mask R-CNN on any timm backbone, with the defaults published for LVIS."""
 
     kind: Literal["two_stage"]
     backbone: BackboneConfig = BackboneConfig()
     pyramid: PyramidConfig = PyramidConfig(levels=(2, 6), backbone_levels=(2, 5), above="max_pool")
-    proposals: ProposalNetworkConfig = ProposalNetworkConfig()
+    proposals: Annotated[
+        Annotated[ProposalNetworkConfig, Tag("rpn")]
+        | Annotated[DenseProposalsConfig, Tag("dense")],
+        Discriminator(_proposal_kind),
+    ] = ProposalNetworkConfig()
     regions: RegionsConfig = RegionsConfig()
     pool: RegionPoolConfig = RegionPoolConfig()
     head: BoxHeadConfig = BoxHeadConfig()
@@ -265,14 +203,13 @@ class TwoStageConfig(DetectorSection):
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
         first, last = self.pyramid.levels
-        if self.proposals.anchors.sizes is not None:
-            raise ValueError(
-                "`proposals.anchors.sizes` is for one-stage heads; give `proposals.anchors.scales`"
-            )
         for name, levels in (("proposals", self.proposals.levels), ("pool", self.pool.levels)):
             if levels is not None and not first <= levels[0] <= levels[1] <= last:
                 raise ValueError(
                     f"`{name}.levels` is {list(levels)} but `pyramid.levels` is [{first}, {last}]; "
                     "name the first and the last level, within those of the pyramid"
                 )
+        if isinstance(self.proposals, DenseProposalsConfig):
+            first, last = self.proposals.levels or self.pyramid.levels
+            self.proposals.check_levels(last - first + 1, "proposals.levels")
         return self

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Sequence
+from typing import NamedTuple, assert_never
 
 from dense_lt.balance.counts import ClassCounts
 from dense_lt.config.box_losses import BoxLossConfig, GIoULossConfig, SmoothL1LossConfig
 from dense_lt.config.detectors import ModelConfig
-from dense_lt.config.model import AnchorsConfig, BackboneConfig, OneStageConfig, PyramidConfig
+from dense_lt.config.model import (
+    AnchorsConfig,
+    BackboneConfig,
+    DenseNetworkConfig,
+    OneStageConfig,
+    PyramidConfig,
+)
+from dense_lt.config.proposals import DenseProposalsConfig
 from dense_lt.config.pyramids import PathAggregationConfig
 from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.losses.build import build_classification_loss
@@ -24,11 +32,13 @@ from dense_lt.models.dense_inference import DenseInference, SelectionLimits
 from dense_lt.models.dense_loss import DenseLoss
 from dense_lt.models.detector import Detector
 from dense_lt.models.heads.build import build_head
+from dense_lt.models.heads.dense import DenseHead, PerLevelHead
 from dense_lt.models.one_stage import OneStageDetector
 from dense_lt.models.pafpn import PathAggregation
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
-from dense_lt.models.two_stage.build import build_two_stage
+from dense_lt.models.two_stage.build import build_two_stage, levels_of
+from dense_lt.models.two_stage.dense_proposals import DenseProposals
 from dense_lt.ops.box_coding import BoxCoder, DeltaBoxCoder, DistanceBoxCoder
 from dense_lt.utils.errors import ConfigError
 
@@ -54,10 +64,61 @@ def build_detector(
     backbone = _backbone(config.backbone, levels=config.pyramid.backbone_levels)
     normalizer = _normalizer(config.backbone, backbone)
     if isinstance(config, TwoStageConfig):
-        pyramid = _feature_pyramid(config.pyramid, backbone)
-        return build_two_stage(config, num_classes, counts, normalizer=normalizer, pyramid=pyramid)
+        return _two_stage(config, num_classes, counts, normalizer, backbone)
     pyramid = _pyramid(config, backbone)
-    priors = _priors(config.priors, strides=pyramid.strides)
+    dense = _dense_network(
+        config, num_classes, counts, strides=pyramid.strides, in_channels=pyramid.channels
+    )
+    return OneStageDetector(
+        normalizer=normalizer,
+        pyramid=pyramid,
+        **dense._asdict(),
+        fused_loss=config.head.fused_loss,
+    )
+
+
+def _two_stage(
+    config: TwoStageConfig,
+    num_classes: int,
+    counts: ClassCounts | None,
+    normalizer: PixelNormalizer,
+    backbone: Backbone | CspDarknet,
+) -> Detector:
+    pyramid = _feature_pyramid(config.pyramid, backbone)
+    dense = None
+    if isinstance(config.proposals, DenseProposalsConfig):
+        levels = levels_of(config.proposals.levels, pyramid)
+        parts = _dense_network(
+            config.proposals,
+            num_classes=1,
+            counts=None,
+            strides=pyramid.strides[levels],
+            in_channels=pyramid.channels[levels],
+        )
+        dense = DenseProposals(**parts._asdict(), levels=levels)
+    return build_two_stage(
+        config, num_classes, counts, normalizer=normalizer, pyramid=pyramid, dense=dense
+    )
+
+
+class _DenseNetwork(NamedTuple):
+    """What finds boxes on the maps of a pyramid."""
+
+    priors: PriorGenerator
+    head: DenseHead | PerLevelHead
+    loss: DenseLoss
+    inference: DenseInference
+
+
+def _dense_network(
+    config: DenseNetworkConfig,
+    num_classes: int,
+    counts: ClassCounts | None,
+    *,
+    strides: tuple[int, ...],
+    in_channels: Sequence[int],
+) -> _DenseNetwork:
+    priors = _priors(config.priors, strides=strides)
     coder = _coder(config)
     classification = build_classification_loss(config.loss, num_classes, counts)
     if config.head.fused_loss is True and not classification.can_fuse:
@@ -67,13 +128,11 @@ def build_detector(
         )
     head = build_head(
         config.head,
-        in_channels=pyramid.channels,
+        in_channels=in_channels,
         priors_per_location=priors.priors_per_location,
         classification=classification,
     )
-    return OneStageDetector(
-        normalizer=normalizer,
-        pyramid=pyramid,
+    return _DenseNetwork(
         priors=priors,
         head=head,
         loss=DenseLoss(
@@ -89,7 +148,6 @@ def build_detector(
             coder=coder,
             limits=SelectionLimits(**config.inference.model_dump()),
         ),
-        fused_loss=config.head.fused_loss,
     )
 
 
@@ -141,7 +199,7 @@ def _priors(config: AnchorsConfig, *, strides: tuple[int, ...]) -> PriorGenerato
     )
 
 
-def _coder(config: OneStageConfig) -> BoxCoder:
+def _coder(config: DenseNetworkConfig) -> BoxCoder:
     match config.box_coder:
         case "delta":
             return DeltaBoxCoder(config.box_deviations or (1.0, 1.0, 1.0, 1.0))

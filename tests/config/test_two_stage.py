@@ -12,7 +12,11 @@ from dense_lt.utils.errors import ConfigError
         ({"proposals": {"background_iou": 0.8}}, "`background_iou` 0.8 must not be above"),
         ({"proposals": {"levels": (3, 6)}}, r"`proposals.levels` is \[3, 6\] but `pyramid.levels`"),
         ({"pool": {"levels": (1, 2)}}, r"`pool.levels` is \[1, 2\] but `pyramid.levels`"),
-        ({"proposals": {"anchors": {"sizes": (8.0,)}}}, "give `proposals.anchors.scales`"),
+        ({"proposals": {"anchors": {"sizes": (8.0,)}}}, "`sizes` is for one anchor a location"),
+        (
+            {"proposals": {"kind": "dense", "priors": {"sizes": (8.0,)}}},
+            "`priors.sizes` has 1 entries but `proposals.levels` has 3 levels",
+        ),
         ({"cascade": {"ious": (0.5, 0.6, 1.2)}}, r"`ious` must lie within \(0, 1\]"),
     ],
 )

@@ -34,7 +34,8 @@ def config_of(**changes):
     settings = {key: dict(own) if isinstance(own, dict) else own for key, own in SETTINGS.items()}
     for section, values in changes.items():
         old = settings.get(section)
-        settings[section] = {**old, **values} if isinstance(old, dict) else values
+        merges = isinstance(old, dict) and "kind" not in values
+        settings[section] = {**old, **values} if merges else values
     return TwoStageConfig.model_validate(settings)
 
 

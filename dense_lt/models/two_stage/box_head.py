@@ -81,8 +81,8 @@ class NormalizedLinear(nn.Linear):
         super().__init__(in_features, out_features)
         self.temperature = temperature
 
-    def forward(self, features: Tensor) -> Tensor:  # noqa: D102 - see nn.Linear
-        features = self.temperature * normalized(features)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: D102 - see nn.Linear
+        features = self.temperature * normalized(input)
         return functional.linear(features, normalized(self.weight), self.bias)
 
 

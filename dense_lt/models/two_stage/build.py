@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dense_lt.balance.counts import ClassCounts
-from dense_lt.config.two_stage import (
-    CascadeConfig,
-    ProposalNetworkConfig,
-    RegionsConfig,
-    TwoStageConfig,
-)
+from dense_lt.config.proposals import DenseProposalsConfig, ProposalNetworkConfig
+from dense_lt.config.two_stage import CascadeConfig, RegionsConfig, TwoStageConfig
 from dense_lt.losses.regions.base import RegionClassificationLoss
 from dense_lt.losses.regions.build import build_region_loss
 from dense_lt.losses.regression import SmoothL1BoxLoss
@@ -18,6 +14,7 @@ from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.anchors import TorchvisionPriors
 from dense_lt.models.two_stage.box_head import BoxHead, linear_classifier
 from dense_lt.models.two_stage.cascade import CascadeDetector, Stage
+from dense_lt.models.two_stage.dense_proposals import DenseProposals
 from dense_lt.models.two_stage.detector import TwoStageDetector
 from dense_lt.models.two_stage.mask_head import MaskBranch, MaskHead
 from dense_lt.models.two_stage.proposals import (
@@ -41,13 +38,26 @@ def build_two_stage(
     *,
     normalizer: PixelNormalizer,
     pyramid: Pyramid,
+    dense: DenseProposals | None = None,
 ) -> TwoStageDetector | CascadeDetector:
     """The detector of a section, on the parts that all detectors have.
+
+    Args:
+        config: the section.
+        num_classes: C.
+        counts: of the classes in the training data.
+        normalizer: of pixels.
+        pyramid: with its backbone.
+        dense: what proposes if `config.proposals` is of kind dense.
 
     Raises:
         ConfigError: the loss has no use for a probability that is set.
     """
-    proposals = _proposals(config.proposals, pyramid, channels=config.pyramid.channels)
+    if isinstance(config.proposals, DenseProposalsConfig):
+        assert dense is not None, "models.build makes it"
+        proposals: DenseProposals | ProposalNetwork = dense
+    else:
+        proposals = _proposals(config.proposals, pyramid, channels=config.pyramid.channels)
     if config.cascade is not None:
         stages = _stages(config, config.cascade, num_classes, counts, pyramid)
         return CascadeDetector(
@@ -131,7 +141,7 @@ def _inference(config: TwoStageConfig, loss: RegionLoss) -> RegionInference:
 def _proposals(
     config: ProposalNetworkConfig, pyramid: Pyramid, *, channels: int
 ) -> ProposalNetwork:
-    levels = _slice(config.levels, pyramid)
+    levels = levels_of(config.levels, pyramid)
     generator = TorchvisionPriors if config.anchors.torchvision else PriorGenerator
     priors = generator(
         pyramid.strides[levels],
@@ -162,7 +172,7 @@ def _proposals(
 
 
 def _pooling(config: TwoStageConfig, pyramid: Pyramid, size: int) -> RegionPooling:
-    levels = _slice(config.pool.levels or config.pyramid.backbone_levels, pyramid)
+    levels = levels_of(config.pool.levels or config.pyramid.backbone_levels, pyramid)
     return RegionPooling(
         pyramid.strides[levels],
         size=size,
@@ -215,7 +225,7 @@ def _mask_branch(
     return MaskBranch(head, weight=mask.weight)
 
 
-def _slice(levels: tuple[int, int] | None, pyramid: Pyramid) -> slice:
+def levels_of(levels: tuple[int, int] | None, pyramid: Pyramid) -> slice:
     """Levels l of stride 2^l, both ends included -> their places in the pyramid."""
     if levels is None:
         return slice(0, len(pyramid.strides))

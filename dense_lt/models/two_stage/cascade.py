@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dense_lt.models.detector import Detector
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.box_head import BoxHead, RegionPredictions
+from dense_lt.models.two_stage.dense_proposals import DenseProposals
 from dense_lt.models.two_stage.detector import facts_of
 from dense_lt.models.two_stage.mask_head import MaskBranch, MaskHead, predict_masks
 from dense_lt.models.two_stage.proposals import ProposalNetwork
@@ -71,7 +72,7 @@ class CascadeDetector(Detector):
         *,
         normalizer: PixelNormalizer,
         pyramid: Pyramid,
-        proposals: ProposalNetwork,
+        proposals: ProposalNetwork | DenseProposals,
         stages: Sequence[Stage],
         inference: RegionInference,
         interleaved: bool = False,
@@ -120,13 +121,16 @@ class CascadeDetector(Detector):
     def _detect(
         self, levels: Sequence[Tensor], boxes: Sequence[Tensor], sizes: Sequence[Size]
     ) -> list[Detections]:
+        *earlier, last = self._stages
         scores = []
-        for number, stage in enumerate(self._stages):
+        for stage in earlier:
             regions = Regions.join(boxes)
             predictions = stage.head(levels, regions)
             scores.append(stage.loss.classification.scores(predictions.logits))
-            if number < len(self.stages) - 1:
-                boxes = stage.refine(predictions, regions, sizes)
+            boxes = stage.refine(predictions, regions, sizes)
+        regions = Regions.join(boxes)
+        predictions = last.head(levels, regions)
+        scores.append(last.loss.classification.scores(predictions.logits))
         mean = torch.stack(scores).mean(dim=0)
         found = self.inference.select(mean, predictions.codes, regions, sizes)
         heads = [stage.mask.head for stage in self._stages if stage.mask is not None]

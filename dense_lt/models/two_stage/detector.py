@@ -10,6 +10,7 @@ from torch import Tensor
 from dense_lt.models.detector import Detector
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.box_head import BoxHead
+from dense_lt.models.two_stage.dense_proposals import DenseProposals
 from dense_lt.models.two_stage.mask_head import MaskBranch, predict_masks
 from dense_lt.models.two_stage.proposals import ProposalNetwork
 from dense_lt.models.two_stage.region_inference import RegionInference
@@ -26,7 +27,7 @@ class TwoStageDetector(Detector):
         *,
         normalizer: PixelNormalizer,
         pyramid: Pyramid,
-        proposals: ProposalNetwork,
+        proposals: ProposalNetwork | DenseProposals,
         sampler: RegionSampler,
         head: BoxHead,
         loss: RegionLoss,
@@ -87,7 +88,7 @@ class TwoStageDetector(Detector):
 def facts_of(
     detector: Detector,
     pyramid: Pyramid,
-    proposals: ProposalNetwork,
+    proposals: ProposalNetwork | DenseProposals,
     head: BoxHead,
     loss: RegionLoss,
 ) -> dict[str, object]:

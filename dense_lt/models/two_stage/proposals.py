@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from dense_lt.losses.regression import BoxLoss, PlacedBoxes
 from dense_lt.models.assigners.base import Assigner
+from dense_lt.models.assigners.crowds import ignore_crowds
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import clip_boxes_to_image, paired_iou
@@ -114,6 +115,7 @@ class ProposalLoss(NamedTuple):
         labels, truth, rows, images = [], [], [], []
         for image, target in enumerate(targets):
             matches = self.assigner(priors, target["boxes"])
+            matches = ignore_crowds(matches, priors.boxes, target)
             sampled = sample_matches(
                 matches, count=self.samples, positive_fraction=self.positive_fraction
             )

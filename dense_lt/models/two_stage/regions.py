@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from dense_lt.models.assigners.base import Assigner
+from dense_lt.models.assigners.crowds import ignore_crowds
 from dense_lt.ops.boxes import box_area
 from dense_lt.ops.matching import labels_of_matches
 from dense_lt.ops.sampling import sample_matches
@@ -76,6 +77,7 @@ class RegionSampler:
         matches = boxes.new_zeros(0, dtype=torch.int64)
         if len(boxes):
             matches = self.assigner(Priors(boxes, (len(boxes),), (1,)), target["boxes"])
+            matches = ignore_crowds(matches, boxes, target)
         rows = sample_matches(matches, count=self.count, positive_fraction=self.positive_fraction)
         boxes, matches = boxes[rows], matches[rows]
         truth = boxes.clone()
@@ -145,4 +147,6 @@ class RegionPooling:
         return (level - lowest).clamp(0, len(self.strides) - 1).long()
 
     def _pool(self, level: Tensor, rows: Tensor, stride: int) -> Tensor:
-        return roi_align(level, rows, self.size, 1 / stride, self.sampling_ratio, self.aligned)
+        return roi_align(  # type: ignore[operator] - torch.fx has wrapped it
+            level, rows, self.size, 1 / stride, self.sampling_ratio, self.aligned
+        )
