@@ -91,6 +91,7 @@ class Target(TypedDict):
     labels: Tensor  # (M,) int64 in [0, C)
     masks: NotRequired[Masks]  # of M objects, present when masks are learnt
     checked: NotRequired[Tensor]  # (C,) bool: classes whose objects are all marked; absent: all are
+    ignored: NotRequired[Tensor]  # (G, 4) float32 xyxy: crowds, no background; G is not 0
 
 
 class Sample(TypedDict):

@@ -12,6 +12,7 @@ from torch.nn import functional
 from dense_lt.losses.classification import ClassificationLoss
 from dense_lt.losses.regression import BoxLoss, PlacedBoxes
 from dense_lt.models.assigners.base import Assigner
+from dense_lt.models.assigners.crowds import ignore_crowds
 from dense_lt.models.assigners.forecast import Claims, Forecast, PredictionAssigner
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import centerness, centers, paired_iou
@@ -106,7 +107,12 @@ class DenseLoss(nn.Module):
     ) -> Assignment:
         """What every prior of every image learns; `predictions` if the assigner needs them."""
         claims = [self._claims(priors, t, predictions, i) for i, t in enumerate(targets)]
-        matches = torch.stack([own.matches for own in claims])
+        matches = torch.stack(
+            [
+                ignore_crowds(own.matches, priors.boxes, target)
+                for own, target in zip(claims, targets, strict=True)
+            ]
+        )
         labels = torch.stack(
             [labels_of_matches(own, t["labels"]) for own, t in zip(matches, targets, strict=True)]
         )
