@@ -74,9 +74,10 @@ class PyramidConfig(Section):
     channels: PositiveInt = 256
     """Channels of every level."""
 
-    above: Literal["convolution", "max_pool"] = "convolution"
-    """How levels above the backbone's are made: by stride-2 convolutions (RetinaNet), or as every
-    second cell of the level below (two-stage detectors)."""
+    above: Literal["convolution", "lateral_convolution", "max_pool"] = "convolution"
+    """How levels above the backbone's are made: by stride-2 convolutions (RetinaNet), by the same
+    from what enters the top of the top-down path and without ReLU (EFL's code), or as every second
+    cell of the level below (two-stage detectors)."""
 
     @model_validator(mode="after")
     def _levels_fit(self) -> Self:

@@ -19,6 +19,9 @@ class PathAggregationConfig(Section):
     depth: PositiveFloat = 1.0
     """Bottlenecks of a stage, in thirds: 0.33 in YOLOX-S, 0.67 in -M."""
 
+    residual: bool = False
+    """Bottlenecks add their input: as in EFL's code, not in YOLOX's."""
+
     @property
     def backbone_levels(self) -> tuple[int, int]:
         """The same as `levels`."""

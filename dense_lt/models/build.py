@@ -172,8 +172,8 @@ def _backbone(config: BackboneConfig, *, levels: tuple[int, int]) -> Backbone | 
 
 def _pyramid(config: OneStageConfig, backbone: Backbone | CspDarknet) -> Pyramid | PathAggregation:
     match config.pyramid:
-        case PathAggregationConfig(depth=depth):
-            return PathAggregation(backbone, depth=depth)
+        case PathAggregationConfig(depth=depth, residual=residual):
+            return PathAggregation(backbone, depth=depth, residual=residual)
         case PyramidConfig():
             return _feature_pyramid(config.pyramid, backbone)
         case _:

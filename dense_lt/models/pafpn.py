@@ -18,8 +18,10 @@ class PathAggregation(nn.Module):
     Source: Liu et al. 2018 (PANet), with the CSP stages of Ge et al. 2021 (YOLOX).
     """
 
-    def __init__(self, backbone: Backbone | CspDarknet, *, depth: float) -> None:
-        """Build on `backbone`; stages have round(3 x `depth`) bottlenecks."""
+    def __init__(
+        self, backbone: Backbone | CspDarknet, *, depth: float, residual: bool = False
+    ) -> None:
+        """Build on `backbone`; stages have round(3 x `depth`) bottlenecks, `residual` or not."""
         super().__init__()
         self.backbone = backbone
         self.channels = backbone.channels
@@ -27,9 +29,9 @@ class PathAggregation(nn.Module):
         blocks = max(round(3 * depth), 1)
         pairs = list(pairwise(self.channels))  # finer, coarser
         self.reduce = nn.ModuleList(ConvBlock(coarse, fine, 1) for fine, coarse in pairs)
-        self.down = nn.ModuleList(CspStage(2 * f, f, blocks, adds=False) for f, _ in pairs)
+        self.down = nn.ModuleList(CspStage(2 * f, f, blocks, adds=residual) for f, _ in pairs)
         self.stride = nn.ModuleList(ConvBlock(fine, fine, 3, stride=2) for fine, _ in pairs)
-        self.up = nn.ModuleList(CspStage(2 * f, c, blocks, adds=False) for f, c in pairs)
+        self.up = nn.ModuleList(CspStage(2 * f, c, blocks, adds=residual) for f, c in pairs)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """`pixels` (B, 3, H, W) -> maps (B, channels_l, H_l, W_l), finest first."""

@@ -22,7 +22,8 @@ class Pyramid(nn.Module):
     RetinaNet, with levels 2..6 on 2..5 and `max_pool` the P2-P6 of Faster R-CNN; with fewer levels
     the upper maps still feed the lower ones.
 
-    Source: Lin et al. 2017 (FPN, its P6 too; RetinaNet for P6 and P7, from P5).
+    Source: Lin et al. 2017 (FPN, its P6 too; RetinaNet for P6 and P7, from P5); for
+    `lateral_convolution` the code of Li et al. 2022 (EFL), where P6 comes from C5's 1x1 convolution.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Pyramid(nn.Module):
         *,
         levels: tuple[int, int],
         channels: int,
-        above: Literal["convolution", "max_pool"] = "convolution",
+        above: Literal["convolution", "lateral_convolution", "max_pool"] = "convolution",
     ) -> None:
         """Build on `backbone`, whose first level must be `levels[0]`; see `PyramidConfig`."""
         super().__init__()
@@ -44,9 +45,10 @@ class Pyramid(nn.Module):
             self.fpn.layer_blocks[unused] = nn.Identity()
         self.num_maps = min(num_levels, num_maps)
         self.above = nn.ModuleList(
-            _strided_convolution(channels) if above == "convolution" else nn.MaxPool2d(1, 2)
+            nn.MaxPool2d(1, 2) if above == "max_pool" else _strided_convolution(channels)
             for _ in range(num_levels - self.num_maps)
         )
+        self._from_lateral = above == "lateral_convolution"
         self.channels = (channels,) * num_levels
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))
 
@@ -54,10 +56,13 @@ class Pyramid(nn.Module):
         """`pixels` (B, 3, H, W) -> maps (B, channels, H_l, W_l), finest first."""
         maps = OrderedDict((str(i), x) for i, x in enumerate(self.backbone(pixels)))
         outputs = list(self.fpn(maps).values())[: self.num_maps]
+        if not self.above:
+            return outputs
+        below = self.fpn.inner_blocks[-1](maps.popitem()[1]) if self._from_lateral else outputs[-1]
         for index, layer in enumerate(self.above):
-            below = outputs[-1]
-            convolves_again = index and isinstance(layer, nn.Conv2d)
-            outputs.append(layer(functional.relu(below) if convolves_again else below))
+            rectifies = index and isinstance(layer, nn.Conv2d) and not self._from_lateral
+            below = layer(functional.relu(below) if rectifies else below)
+            outputs.append(below)
         return outputs
 
 

@@ -68,6 +68,14 @@ def test_maps_have_the_size_of_their_stride_rounded_up(size):
         assert [tuple(x.shape) for x in maps] == expected
 
 
+@pytest.mark.parametrize("residual", [False, True])
+def test_bottlenecks_of_the_pyramid_add_their_input_if_asked_to(residual):
+    backbone = CspDarknet("csp_darknet_s", options=SMALL)
+    pyramid = PathAggregation(backbone, depth=0.33, residual=residual).eval()
+    bottlenecks = [stage.through[1] for stage in (*pyramid.down, *pyramid.up)]
+    assert {bottleneck.adds for bottleneck in bottlenecks} == {residual}
+
+
 def test_frozen_stages_do_not_train():
     backbone = CspDarknet("csp_darknet_s", options=SMALL, frozen_stages=2).train()
     assert not backbone.stem.training

@@ -6,10 +6,10 @@ from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.structures import ImageBatch
 
 
-def make(levels, backbone_levels=(3, 5)):
+def make(levels, backbone_levels=(3, 5), above="convolution"):
     options = {"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1]}
     backbone = Backbone("resnet18", levels=backbone_levels, options=options)
-    return Pyramid(backbone, levels=levels, channels=16)
+    return Pyramid(backbone, levels=levels, channels=16, above=above)
 
 
 @pytest.mark.parametrize("levels", [(3, 7), (3, 6), (3, 5), (3, 4), (3, 3)])
@@ -21,10 +21,29 @@ def test_level_l_has_stride_two_to_the_l(levels, size):
         assert x.shape[-2:] == tuple(-(-side // 2**level) for side in size)
 
 
+@pytest.mark.parametrize("above", ["convolution", "lateral_convolution"])
+def test_levels_above_come_from_p5_with_relu_or_from_the_lateral_of_c5_without(above):
+    torch.manual_seed(0)
+    pyramid = make((3, 7), above=above)
+    pixels = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        p5, p6, p7 = pyramid(pixels)[2:]
+        c5 = pyramid.backbone(pixels)[-1]
+        first, second = pyramid.above
+        if above == "convolution":
+            expected = first(p5), second(first(p5).relu())
+        else:
+            lateral = pyramid.fpn.inner_blocks[-1](c5)
+            expected = first(lateral), second(first(lateral))
+    torch.testing.assert_close((p6, p7), expected)
+    assert (p6 < 0).any(), "else ReLU would change nothing"
+
+
 @pytest.mark.parametrize("levels", [(3, 7), (3, 4)])
-def test_every_parameter_gets_a_gradient(levels):
+@pytest.mark.parametrize("above", ["convolution", "lateral_convolution"])
+def test_every_parameter_gets_a_gradient(levels, above):
     """A parameter without gradient would stop DistributedDataParallel."""
-    pyramid = make(levels)
+    pyramid = make(levels, above=above)
     sum(x.square().mean() for x in pyramid(torch.randn(2, 3, 128, 128))).backward()
     assert [n for n, p in pyramid.named_parameters() if p.grad is None] == []
 
