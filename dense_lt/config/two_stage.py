@@ -66,6 +66,10 @@ class BoxHeadConfig(Section):
     num_layers: int = Field(default=2, ge=0)
     """Fully connected layers before the predictors."""
 
+    initialization: Literal["xavier", "torch"] = "xavier"
+    """Of the fully connected layers: `xavier` (published), or torch's own smaller one, which is
+    also torchvision's."""
+
     class_agnostic: bool = False
     """One box per region instead of one per class."""
 

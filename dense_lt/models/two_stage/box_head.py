@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class BoxHead(nn.Module):
         num_layers: int,
         classifier: nn.Linear,
         num_boxes: int,
+        initialization: Literal["xavier", "torch"] = "xavier",
     ) -> None:
         """Build and initialise.
 
@@ -49,6 +50,7 @@ class BoxHead(nn.Module):
             num_layers: before the predictors.
             classifier: see `linear_classifier`.
             num_boxes: C, or 1 if boxes do not depend on the class.
+            initialization: of the layers; see `BoxHeadConfig`.
         """
         super().__init__()
         self.pooling = pooling
@@ -56,7 +58,7 @@ class BoxHead(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(sizes))
         self.classifier = classifier
         self.box_regressor = nn.Linear(sizes[-1], num_boxes * 4)
-        for layer in self.layers:
+        for layer in self.layers if initialization == "xavier" else ():
             nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.box_regressor.weight, std=0.001)

@@ -204,6 +204,7 @@ def _box_head(
         num_layers=head.num_layers,
         classifier=classifier,
         num_boxes=1 if head.class_agnostic else classification.num_classes,
+        initialization=head.initialization,
     )
 
 
