@@ -194,6 +194,10 @@ class DataConfig(Section):
     max_objects_per_image: PositiveInt | None = None
     """More objects than this in a training image: a random subset is used, and it is counted."""
 
+    ignore_crowds: bool = True
+    """Priors of which half or more lies in a crowd region (`iscrowd`, or a group-of box under
+    `group_of: ignore`) do not learn that nothing is there. false: regions are background."""
+
     drop_invalid_boxes: bool = False
     """Leave boxes without area or outside their image out, instead of stopping."""
 

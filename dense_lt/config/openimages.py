@@ -44,8 +44,8 @@ class OpenImagesConfig(Section):
     val: OpenImagesSplitConfig
     group_of: Literal["ignore", "use", "drop"] = "ignore"
     """Boxes around five or more objects that touch: `ignore` keeps them as crowd regions, which are
-    no objects to learn; `use` learns them like any other box, as the published recipes do; `drop`
-    leaves them out. Scoring always has its own rule for them."""
+    no objects to learn, nor background (`data.ignore_crowds`); `use` learns them like any other
+    box, as the published recipes do; `drop` leaves them out. Scoring has its own rule for them."""
 
     expand_boxes: bool = False
     """Learn every box as all ancestors of its class too. Scoring expands in any case."""

@@ -135,6 +135,7 @@ def _build_splits(
                 seed=seed,
                 mixer=build_mixing(sections[name], table, len(categories), outlines=masks),
                 masks=outlines[name],
+                ignore_crowds=config.ignore_crowds,
                 max_objects=config.max_objects_per_image if name == "train" else None,
                 cache_bytes=config.cache_images_mb * MIB,
                 decode_short_side=config.decode_short_side,

@@ -17,6 +17,7 @@ from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
 from dense_lt.data.table import AnnotationTable, Names
 from dense_lt.data.transforms import Annotated, Transform, scale_objects, write_planes
+from dense_lt.ops.matching import IGNORE
 from dense_lt.structures import ImageInfo, Sample, Target
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class Mixer(Protocol):
 class DetectionDataset:
     """Images and annotations of one split.
 
-    Regions marked as crowds are never objects to learn; scoring treats them by itself.
+    Regions marked as crowds are never objects to learn: they pass through mixing and transforms as
+    objects with the label IGNORE, and become `Target["ignored"]`. Scoring treats them by itself.
 
     Args:
         table: annotations.
@@ -59,6 +61,7 @@ class DetectionDataset:
         mixer: makes a sample of several, before `transform`; None takes each image alone.
         seed: augmentation of a sample depends on it and on the sample's position alone.
         masks: whether targets have masks; `table` must hold segmentations.
+        ignore_crowds: whether samples have crowd regions; without, these are background.
         max_objects: more objects than this in an image: a random subset is used.
         cache_bytes: keep decoded images in memory if all fit into so many bytes.
         decode_short_side: decode large JPEG files smaller, while the shorter side keeps so many
@@ -78,6 +81,7 @@ class DetectionDataset:
         seed: int,
         mixer: Mixer | None = None,
         masks: bool = False,
+        ignore_crowds: bool = True,
         max_objects: int | None = None,
         cache_bytes: int = 0,
         decode_short_side: int | None = None,
@@ -91,6 +95,7 @@ class DetectionDataset:
         self._mixer = mixer
         self._seed = seed
         self._masks = masks
+        self._ignore_crowds = ignore_crowds
         self._max_objects = max_objects
         self._decode_short_side = decode_short_side
         total = 3 * int((table.heights.astype(np.int64) * table.widths).sum())
@@ -130,18 +135,11 @@ class DetectionDataset:
             sample = self._mixer(self, sample, draw, rng)
         keys = (self._seed, draw.position), (self._seed, draw.step, STEP)
         sample = self._transform.prepare(sample, *keys)
-        target: Target = {
-            "boxes": torch.from_numpy(sample.boxes.copy(order="C")),
-            "labels": torch.from_numpy(sample.labels),
-        }
-        if sample.masks is not None:
-            target["masks"] = to_masks(sample.masks)
-        if sample.checked is not None:
-            target["checked"] = torch.from_numpy(sample.checked)
+        target = target_of(sample)
         return Prepared(sample, target, self.info(draw.index, input_size=sample.size))
 
     def raw(self, index: int) -> Annotated:
-        """An image as on disk with all its objects; do not write into the pixels.
+        """An image as on disk with all its objects, then its crowds; do not write into the pixels.
 
         Raises:
             BadImageError: as for a sample.
@@ -191,12 +189,15 @@ class DetectionDataset:
         if checked is not None and self._max_objects is not None:
             left_out = np.setdiff1d(self._objects_of(index), objects)
             checked[self.table.labels[left_out]] = False  # there, but not to be learnt this time
+        crowds = self._crowds_of(index)
         image = self.read_image(index)
         sample = Annotated(
             image=image,
-            boxes=self.table.boxes[objects],
-            labels=self.table.labels[objects].astype(np.int64),
-            masks=self._outlines(objects, size) if self._masks else None,
+            boxes=self.table.boxes[np.append(objects, crowds)],
+            labels=np.append(
+                self.table.labels[objects].astype(np.int64), np.full(len(crowds), IGNORE)
+            ),
+            masks=self._outlines(objects, len(crowds), size) if self._masks else None,
             checked=checked,
         )
         return sample if image.shape[:2] == size else scale_objects(sample, size)
@@ -206,6 +207,13 @@ class DetectionDataset:
         first, last = self.table.offsets[index], self.table.offsets[index + 1]
         return np.arange(first, last)[~self.table.crowd[first:last]]
 
+    def _crowds_of(self, index: int) -> np.ndarray:
+        """Regions of the table in which nothing is learnt as background."""
+        if not self._ignore_crowds:
+            return np.zeros(0, dtype=np.int64)
+        first, last = self.table.offsets[index], self.table.offsets[index + 1]
+        return np.arange(first, last)[self.table.crowd[first:last]]
+
     def _objects(self, draw: Draw) -> np.ndarray:
         """Those instances, or a random subset of them."""
         objects = self._objects_of(draw.index)
@@ -214,6 +222,26 @@ class DetectionDataset:
         generator = np.random.default_rng((self._seed, draw.position, SUBSET))
         return np.sort(generator.choice(objects, self._max_objects, replace=False))
 
-    def _outlines(self, objects: np.ndarray, size: tuple[int, int]) -> Outlines:
+    def _outlines(self, objects: np.ndarray, crowds: int, size: tuple[int, int]) -> Outlines:
+        """Of `objects`; the `crowds` after them have none, only their boxes are of use."""
         segmentations = [self.table.segmentation(int(i)) for i in objects]
-        return Outlines.from_segmentations(segmentations, size)
+        return Outlines.from_segmentations([*segmentations, *[None] * crowds], size)
+
+
+def target_of(sample: Annotated) -> Target:
+    """The objects of a sample as tensors, its crowd regions apart."""
+    crowds = sample.labels == IGNORE
+    regions = sample.boxes[crowds]
+    if len(regions):
+        sample = sample.take(np.flatnonzero(~crowds))
+    target: Target = {
+        "boxes": torch.from_numpy(sample.boxes.copy(order="C")),
+        "labels": torch.from_numpy(sample.labels),
+    }
+    if len(regions):
+        target["ignored"] = torch.from_numpy(regions)
+    if sample.masks is not None:
+        target["masks"] = to_masks(sample.masks)
+    if sample.checked is not None:
+        target["checked"] = torch.from_numpy(sample.checked)
+    return target

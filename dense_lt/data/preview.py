@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from string import printable
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -20,6 +21,7 @@ TILE = 360
 GAP = 4
 COLUMNS = 4
 MASK_STRENGTH = 0.3
+CROWD, CROWD_COLOR, DASH = "crowd", (170, 170, 170), 5
 BACKDROP = (32, 32, 32)
 GOLDEN_RATIO = 0.618034
 
@@ -34,7 +36,7 @@ def contact_sheet(batch: Batch, names: Sequence[str]) -> Image.Image:
     samples = zip(batch.images.pixels, batch.images.sizes, batch.targets, batch.infos, strict=True)
     rows = -(-len(batch.infos) // COLUMNS)
     step = TILE + GAP
-    lettering = Lettering([*names, printable.strip()])
+    lettering = Lettering([*names, printable.strip()])  # the second has the letters of CROWD
     sheet = Image.new("RGB", (COLUMNS * step + GAP, rows * step + GAP), BACKDROP)
     for number, (pixels, (height, width), target, info) in enumerate(samples):
         row, column = divmod(number, COLUMNS)
@@ -53,6 +55,8 @@ def draw_sample(
 ) -> Image.Image:
     """An image (3, H, W) uint8 and its objects, scaled to a tile; small ones are not smoothed.
 
+    Regions in which nothing is background are dashed and grey.
+
     Args:
         image: before normalisation.
         target: its objects.
@@ -60,7 +64,7 @@ def draw_sample(
         caption: written at the bottom.
         lettering: that of `names` and `caption`; None looks for one.
     """
-    lettering = lettering or Lettering([*names, caption])
+    lettering = lettering or Lettering([*names, caption, CROWD])
     pixels = image.permute(1, 2, 0).numpy().astype(np.float32)
     labels: list[int] = target["labels"].tolist()
     if "masks" in target:
@@ -74,12 +78,27 @@ def draw_sample(
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     tile = Image.fromarray(pixels.astype(np.uint8)).resize(size, method)
     pen = ImageDraw.Draw(tile)
+    regions = target.get("ignored", torch.zeros(0, 4)).numpy() * scale
+    for x1, y1, x2, y2 in regions.tolist():
+        _dash(pen, (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)))
+        lettering.write(pen, (x1, y1), CROWD, CROWD_COLOR)
     for label, box in zip(labels, target["boxes"].numpy() * scale, strict=True):
         x1, y1, x2, y2 = box.tolist()
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(label))
         lettering.write(pen, (x1, y1), names[label], color_of(label))
     lettering.write(pen, (0, size[1] - 11), caption, (255, 255, 255))
     return tile
+
+
+def _dash(pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float]) -> None:
+    """The sides of a box, dashed; coordinates of corners are those of pixels."""
+    left, top, right, bottom = box
+    for x in np.arange(left, right, 2 * DASH).tolist():
+        for y in (top, bottom):
+            pen.line((x, y, min(x + DASH, right), y), CROWD_COLOR)
+    for y in np.arange(top, bottom, 2 * DASH).tolist():
+        for x in (left, right):
+            pen.line((x, y, x, min(y + DASH, bottom)), CROWD_COLOR)
 
 
 def color_of(label: int) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ class Annotated(NamedTuple):
 
     image: np.ndarray  # (H, W, 3) uint8, RGB
     boxes: np.ndarray  # (M, 4) float32 xyxy
-    labels: np.ndarray  # (M,) int64
+    labels: np.ndarray  # (M,) int64 in [0, C), or IGNORE for a crowd region, which has no outline
     masks: Outlines | None = None  # of the M objects
     checked: np.ndarray | None = (
         None  # (C,) bool: all objects of the class are marked; None: of all

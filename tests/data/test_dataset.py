@@ -12,6 +12,7 @@ from dense_lt.data.images import BadImageError
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.sampling import Draw
 from dense_lt.data.transforms import ShortSide, Transform
+from dense_lt.ops.matching import IGNORE
 
 
 def _dataset(folder, content=None, transform=None, **options) -> DetectionDataset:
@@ -123,14 +124,14 @@ def test_a_mixer_draws_further_images_before_the_transforms(tmp_path):
     assert first["boxes"][:, 3].max() == 60  # 17 pixels high, 60 after resizing
 
 
-def test_the_raw_image_has_all_objects_that_can_be_learnt(tmp_path):
+def test_the_raw_image_has_all_objects_that_can_be_learnt_then_crowds(tmp_path):
     content = coco_content()
     content["annotations"][0]["iscrowd"] = 1
     raw = _dataset(tmp_path, content, Transform(resizer=ShortSide((60,), 1333)), max_objects=1).raw(
         0
     )
     assert raw.image.shape == (30, 40, 3)
-    assert raw.labels.tolist() == [1, 2]
+    assert raw.labels.tolist() == [1, 2, IGNORE]
 
 
 @pytest.mark.parametrize("masks", [False, True])

@@ -3,7 +3,7 @@ import torch
 
 from dense_lt.data.batching import to_masks
 from dense_lt.data.outlines import Outlines
-from dense_lt.data.preview import GAP, TILE, color_of, contact_sheet, draw_sample
+from dense_lt.data.preview import CROWD_COLOR, GAP, TILE, color_of, contact_sheet, draw_sample
 from dense_lt.structures import Batch, ImageBatch, ImageInfo, Target
 
 NAMES = ["one", "two"]
@@ -58,3 +58,17 @@ def test_a_name_in_any_script_can_be_drawn():
 def test_an_image_without_objects_is_drawn():
     nothing: Target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     assert draw_sample(_image(80, 80), nothing, []).size == (TILE, TILE)
+
+
+def test_a_region_that_is_ignored_is_dashed_in_grey():
+    target: Target = {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "ignored": torch.tensor([[20.0, 20, 60, 60]]),
+    }
+    tile = np.asarray(draw_sample(_image(80, 80), target, NAMES))
+    grey = (tile == CROWD_COLOR).all(axis=-1)
+    lower, right = grey[60 * TILE // 80 - 1], grey[:, 60 * TILE // 80 - 1]
+    for side in (lower, right):
+        assert 0.4 < side[20 * TILE // 80 : 60 * TILE // 80].mean() < 0.7
+    assert not grey[: 20 * TILE // 80 - 1].any()

@@ -11,6 +11,7 @@ from dense_lt.data.augment.geometry import place
 from dense_lt.data.augment.instances import InstanceSampler
 from dense_lt.data.augment.occlusion import Layers
 from dense_lt.data.transforms import Annotated, drop_small, flip_horizontally, resize
+from dense_lt.ops.matching import IGNORE
 
 if TYPE_CHECKING:
     from dense_lt.data.dataset import DetectionDataset
@@ -50,6 +51,7 @@ class CopyPaste:
             index, number = self.instances.draw(rng)
             source = dataset.raw(index)
             along = rng.random(len(source.boxes)) < self.companions
+            along &= source.labels != IGNORE  # crowds stay behind
             along[number] = True
             piece = self._vary(cut_out(source, along, outlined=self.outlined), source, sample, rng)
             room = np.subtract(sample.image.shape[:2], piece.image.shape[:2])
@@ -93,7 +95,8 @@ def cut_out(source: Annotated, along: np.ndarray, *, outlined: bool) -> Annotate
     checked = source.checked.copy()
     if outlined:
         checked[objects.labels] = True
-    checked[source.labels[~along & _touches_any(source.boxes, objects.boxes)]] = False
+    behind = source.labels[~along & _touches_any(source.boxes, objects.boxes)]
+    checked[behind[behind != IGNORE]] = False  # the classes of crowds are not checked anyway
     return piece._replace(checked=checked)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from dense_lt.data.outlines import Outlines, concatenate
 from dense_lt.data.transforms import MIN_SIDE, Annotated
+from dense_lt.ops.matching import IGNORE
 
 Matrix = np.ndarray
 """(2, 3) float64: takes (x, y, 1) in the old image, pixels, to (x, y) in the new one."""
@@ -108,6 +109,9 @@ def move_objects(
         boxes[cut] = _where_outlined(masks, masks.boxes_within(size), boxes)[cut]
     moved = sample._replace(image=image, boxes=boxes, masks=masks)
     kept = keep.chosen(boxes, whole)
+    if keep != KEEP and (crowds := np.flatnonzero(sample.labels == IGNORE)).size:
+        # a hundredth of a crowd may fill the new image
+        kept = np.union1d(kept, np.intersect1d(crowds, KEEP.chosen(boxes, whole)))
     return moved if len(kept) == len(boxes) else moved.take(kept)
 
 

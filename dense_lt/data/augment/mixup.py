@@ -9,6 +9,7 @@ import numpy as np
 
 from dense_lt.data.augment.geometry import Keep, join, place
 from dense_lt.data.transforms import Annotated, fit_inside, flip_horizontally, resize
+from dense_lt.ops.matching import IGNORE
 
 KEEP = Keep(visible=0.2, side=5.0, aspect=20.0)
 """What the YOLOX runs of EFL keep of the other image's objects."""
@@ -47,7 +48,7 @@ class Mixup:
         room_y, room_x = other.image.shape[0] - height, other.image.shape[1] - width
         top, left = int(rng.integers(max(room_y, 0) + 1)), int(rng.integers(max(room_x, 0) + 1))
         other = place(other, (-left, -top), size, fill=fill, keep=KEEP)
-        if not len(other.boxes):
+        if not (other.labels != IGNORE).any():
             return sample
         image = cv2.addWeighted(sample.image, 0.5, other.image, 0.5, 0.0)
         return join(image, [sample, other])
