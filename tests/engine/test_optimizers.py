@@ -35,6 +35,17 @@ def test_only_weights_with_two_axes_decay():
     assert _names(model, undecayed["params"]) == expected
 
 
+def test_the_bias_of_a_classifier_decays_alone_when_asked():
+    """As YOLOX-IP does: its bias of `classifier`, not those of norms and other convolutions."""
+    model = nn.ModuleDict({"head": _Model(), "classifier": nn.Conv2d(4, 2, 1)})
+    decayed, undecayed = parameter_groups(
+        model, weight_decay=0.1, decay_norm_and_bias=False, decay_classifier_bias=True
+    )
+    expected = {"head.convolution.weight", "classifier.weight", "classifier.bias"}
+    assert _names(model, decayed["params"]) == expected
+    assert "head.convolution.bias" in _names(model, undecayed["params"])
+
+
 def test_everything_that_trains_decays_when_asked():
     model = _Model()
     (group,) = parameter_groups(model, weight_decay=0.1, decay_norm_and_bias=True)
