@@ -8,7 +8,13 @@ from pathlib import Path
 
 from dense_lt.utils.errors import ConfigError
 
-HELP = "compare finished runs: a page, the same as Markdown, figures, and numbers as JSON"
+HELP = "compare finished runs: a page, the same as Markdown and LaTeX, figures, numbers as JSON"
+
+WRITTEN = (
+    "gets index.html (the page, by itself), report.md, comparison.json (all numbers), tables/*.tex "
+    "(LaTeX, booktabs), figures/*.svg and *.png"
+)
+"""What `--out` holds."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder of a finished run, or of a scored predictions file; runs that differ only in "
         "their seeds are averaged",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the report")
+    parser.add_argument("--out", type=Path, required=True, help=WRITTEN)
     parser.add_argument(
         "--reference", type=Path, help="the RUN to which differences are shown (default: the first)"
     )
@@ -51,8 +57,18 @@ def run(arguments: argparse.Namespace) -> int:
         reference = runs[folders.index(arguments.reference.resolve())]
     options = ExampleOptions(count=arguments.examples, threshold=arguments.score_threshold)
     page = write_report(runs, arguments.out, reference=reference, examples=options)
-    sys.stdout.write(f"{summary_table(runs)}\n\n{page}\n")
+    sys.stdout.write(f"{summary_table(runs)}\n\n{written(arguments.out)}\n{page}\n")
     return 0
+
+
+def written(out: Path) -> str:
+    """The files of a report, a line for each folder and kind."""
+    lines = []
+    for place, pattern in (("", "*.*"), ("tables/", "*.tex"), ("figures/", "*.svg")):
+        found = sorted(path.name for path in (out / place).glob(pattern) if path.is_file())
+        kind = "figures/ (also as PNG)" if pattern == "*.svg" else place or f"{out.name}/"
+        lines.append(f"{kind}: {', '.join(found)}")
+    return "\n".join(lines)
 
 
 def _check(arguments: argparse.Namespace, folders: list[Path]) -> None:

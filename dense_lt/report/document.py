@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing: `figures/{name}.png`, and the same as SVG text for the page."""
+    """A drawing: `figures/{name}.png` and `.svg`, and the same as SVG text for the page."""
 
     name: str
     svg: str

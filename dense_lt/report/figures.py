@@ -11,6 +11,7 @@ from dense_lt.data.categories import RARE
 from dense_lt.report import curves, plots
 from dense_lt.report.comparison import BY_GROUP, Comparison, Experiment
 from dense_lt.report.document import Block, Figure, Paragraph, Section
+from dense_lt.report.panels import legend_rows
 from dense_lt.report.settings import flatten
 from dense_lt.report.style import draw
 from dense_lt.report.tables import percent
@@ -200,4 +201,4 @@ def _without(heading: tuple[str, str], reason: str) -> Section:
 def _height(comparison: Comparison, axes: float) -> float:
     """Inches of a figure whose axes take `axes`: the legend comes below them."""
     labels = [experiment.label for experiment in comparison.experiments]
-    return axes + 0.22 * plots.legend_rows(labels) + 0.1
+    return axes + 0.22 * legend_rows(labels) + 0.1

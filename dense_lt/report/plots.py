@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dense_lt.data.categories import COMMON, FREQUENT, GROUPS, RARE
+from dense_lt.data.categories import GROUPS
 from dense_lt.report import curves
-from dense_lt.report.comparison import BY_GROUP, Comparison
-from dense_lt.report.style import INK, plain, series_style
+from dense_lt.report.comparison import BY_GROUP, Comparison, Experiment
+from dense_lt.report.panels import legend, mark_groups, panels_of
+from dense_lt.report.style import Hover, plain, series_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,35 +19,6 @@ if TYPE_CHECKING:
 
 _RASTER_ABOVE = 1500
 """With more points than this, they are stored as pixels: the page stays small."""
-
-_LINE_CHARACTERS = 60
-
-
-def legend_rows(labels: Sequence[str]) -> int:
-    """Lines the legend takes below a figure."""
-    return -(-len(labels) // _legend_columns(labels))
-
-
-def _legend_columns(labels: Sequence[str]) -> int:
-    longest = max(len(plain(label)) for label in labels)
-    return max(1, min(len(labels), _LINE_CHARACTERS // (longest + 6)))
-
-
-def _legend(figure: Figure, comparison: Comparison, *, with_marker: bool) -> None:
-    from matplotlib.lines import Line2D
-
-    labels = [experiment.label for experiment in comparison.experiments]
-    handles = [
-        Line2D([], [], color=s.colour, linestyle=s.dash, marker=s.marker if with_marker else "")
-        for s in map(series_style, range(len(labels)))
-    ]
-    figure.legend(
-        handles,
-        [plain(label) for label in labels],
-        loc="outside lower center",
-        ncols=_legend_columns(labels),
-        handlelength=2.2,
-    )
 
 
 def average_precision_by_group(figure: Figure, comparison: Comparison, cap: int) -> None:
@@ -75,12 +46,13 @@ def average_precision_by_group(figure: Figure, comparison: Comparison, cap: int)
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("classes, by number of training images")
     axes.set_ylabel("AP (%)")
-    _legend(figure, comparison, with_marker=True)
+    legend(figure, comparison, with_marker=True)
 
 
-def average_precision_by_images(figure: Figure, comparison: Comparison) -> None:
+def average_precision_by_images(figure: Figure, comparison: Comparison) -> Hover:
     """AP of every class against its training images, with a smoothed line."""
     axes = figure.subplots()
+    hover: dict[str, list[str]] = {}
     number = sum(len(data.classes) * len(comparison.experiments) for data in comparison.data_sets)
     for index in range(len(comparison.experiments)):
         images, values = class_points(comparison, index)
@@ -94,7 +66,9 @@ def average_precision_by_images(figure: Figure, comparison: Comparison) -> None:
             color=look.colour,
             marker=look.marker,
             rasterized=number > _RASTER_ABOVE,
+            gid=f"classes{index}",
         )
+        hover[f"classes{index}"] = _class_texts(comparison, index)
         if len(images):
             line = curves.smoothed_by_images(images, values)
             axes.plot(*line, color=look.colour, linestyle=look.dash)
@@ -103,8 +77,20 @@ def average_precision_by_images(figure: Figure, comparison: Comparison) -> None:
     axes.set_ylim(0, None)
     axes.set_xlabel("training images of the class")
     axes.set_ylabel("AP of the class (%)")
-    _mark_groups(axes, comparison, by_rank=False)
-    _legend(figure, comparison, with_marker=True)
+    mark_groups(axes, comparison, by_rank=False)
+    legend(figure, comparison, with_marker=True)
+    return hover
+
+
+def _class_texts(comparison: Comparison, experiment: int) -> list[str]:
+    """What a point of `class_points` says under the mouse."""
+    label = comparison.experiments[experiment].label
+    return [
+        f"{entry.name}: AP {100 * ap:.1f} % with {entry.train_images} training images ({label})"
+        for data in comparison.data_sets
+        for entry, ap in zip(data.classes, data.average_precision(experiment), strict=True)
+        if ap is not None and entry.train_images is not None
+    ]
 
 
 def class_points(comparison: Comparison, experiment: int) -> curves.Curve:
@@ -122,12 +108,14 @@ def class_points(comparison: Comparison, experiment: int) -> curves.Curve:
     return table[:, 0], table[:, 1]
 
 
-def ratio_by_rank(figure: Figure, comparison: Comparison) -> None:
+def ratio_by_rank(figure: Figure, comparison: Comparison) -> Hover:
     """Gradient ratio of every class at the end of training, from most to fewest training images."""
     axes = figure.subplots()
+    hover: dict[str, list[str]] = {}
     for index, experiment in enumerate(comparison.experiments):
         look = series_style(index)
-        for ratios in curves.last_ratios(experiment.runs).values():
+        for module, ratios in curves.last_ratios(experiment.runs).items():
+            gid = f"ratio{index}-{module}"
             axes.scatter(
                 np.arange(1, len(ratios) + 1),
                 ratios,
@@ -137,19 +125,30 @@ def ratio_by_rank(figure: Figure, comparison: Comparison) -> None:
                 color=look.colour,
                 marker=look.marker,
                 rasterized=len(ratios) * len(comparison.experiments) > _RASTER_ABOVE,
+                gid=gid,
             )
+            hover[gid] = texts_by_rank(experiment, ratios, "ratio")
             line = curves.smoothed_by_rank(ratios)
             axes.plot(*line, color=look.colour, linestyle=look.dash)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("class rank, most training images first")
     axes.set_ylabel("gradient ratio, clamped to [0, 1]")
-    _mark_groups(axes, comparison, by_rank=True)
-    _legend(figure, comparison, with_marker=True)
+    mark_groups(axes, comparison, by_rank=True)
+    legend(figure, comparison, with_marker=True)
+    return hover
+
+
+def texts_by_rank(experiment: Experiment, values: curves.Array, what: str) -> list[str]:
+    """What the points of `values` (C,) by rank say under the mouse."""
+    run = experiment.runs[0]
+    names = [run.classes[label].name for label in curves.by_rank(run)]
+    rows = enumerate(zip(names, values, strict=True), start=1)
+    return [f"{n}. {name}: {what} {v:.3g} ({experiment.label})" for n, (name, v) in rows]
 
 
 def ratio_by_step(figure: Figure, comparison: Comparison) -> None:
     """Mean gradient ratio of each group over training, one panel a group."""
-    panels = _panels(figure, list(GROUPS))
+    panels = panels_of(figure, list(GROUPS))
     for index, experiment in enumerate(comparison.experiments):
         look = series_style(index)
         for run in experiment.runs:
@@ -167,12 +166,12 @@ def ratio_by_step(figure: Figure, comparison: Comparison) -> None:
         axes.set_ylim(0, 1.05)
         axes.set_title(f"{group} classes", loc="left", fontsize=10)
         axes.set_ylabel("mean ratio")
-    _legend(figure, comparison, with_marker=True)
+    legend(figure, comparison, with_marker=True)
 
 
 def losses_by_step(figure: Figure, comparison: Comparison, names: Sequence[str]) -> None:
     """Every loss over training: as logged (faint) and smoothed."""
-    panels = _panels(figure, names)
+    panels = panels_of(figure, names)
     highest = dict.fromkeys(names, 0.0)
     for index, experiment in enumerate(comparison.experiments):
         look = series_style(index)
@@ -190,13 +189,13 @@ def losses_by_step(figure: Figure, comparison: Comparison, names: Sequence[str])
         title = "total" if name == "loss" else name.removeprefix("loss/")
         axes.set_title(plain(title), loc="left", fontsize=10)
         axes.set_ylabel("loss")
-    _legend(figure, comparison, with_marker=False)
+    legend(figure, comparison, with_marker=False)
 
 
 def average_precision_by_step(figure: Figure, comparison: Comparison) -> None:
     """AP over all classes and by group at every evaluation during training."""
     metrics = {"all classes": "AP", **{f"{g} classes": m for g, m in BY_GROUP.items()}}
-    panels = _panels(figure, list(metrics))
+    panels = panels_of(figure, list(metrics))
     for index, experiment in enumerate(comparison.experiments):
         look = series_style(index)
         for run in experiment.runs:
@@ -215,14 +214,7 @@ def average_precision_by_step(figure: Figure, comparison: Comparison) -> None:
         axes.set_ylim(bottom=0)
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_ylabel("AP (%)")
-    _legend(figure, comparison, with_marker=True)
-
-
-def _panels(figure: Figure, titles: Sequence[str]) -> Mapping[str, Axes]:
-    """One panel below the other, with one common axis of training steps."""
-    grid = figure.subplots(len(titles), 1, sharex=True, squeeze=False)
-    grid[-1, 0].set_xlabel("training step")
-    return dict(zip(titles, grid[:, 0], strict=True))
+    legend(figure, comparison, with_marker=True)
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -236,34 +228,3 @@ def _plain_ticks(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     if lowest < 0.5:  # there are classes without training images
         axes.set_xticks([0.5, *(tick for tick in axes.get_xticks() if tick >= 1)])
-
-
-def _mark_groups(axes: Axes, comparison: Comparison, *, by_rank: bool) -> None:
-    """Dotted lines between the frequency groups, and their names above."""
-    classes = comparison.data_sets[0].classes
-    images = {group: [c.train_images or 0 for c in classes if c.group == group] for group in GROUPS}
-    present = [group for group in (FREQUENT, COMMON, RARE) if images[group]]
-    lowest, highest = axes.get_xlim()
-    edges: list[float] = []
-    for above, below in pairwise(present):
-        if min(images[above]) < max(images[below]):
-            return  # the file's own groups do not follow these counts
-        if by_rank:
-            edges.append(sum(len(images[g]) for g in present[: present.index(below)]) + 0.5)
-        else:
-            edges.append(float(np.sqrt(min(images[above]) * max(max(images[below]), 0.5))))
-    ends = [lowest, *edges, highest] if by_rank else [highest, *edges, lowest]
-    for group, (start, end) in zip(present, pairwise(ends), strict=True):
-        middle = (start + end) / 2 if by_rank else float(np.sqrt(start * end))
-        axes.annotate(
-            group,
-            (middle, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-        )
-    for edge in edges:
-        axes.axvline(edge, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_xlim(lowest, highest)

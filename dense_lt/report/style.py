@@ -1,4 +1,4 @@
-"""How figures look: colours, sizes, and how a drawing becomes a PNG file and SVG for the page.
+"""How figures look: colours, sizes, and how a drawing becomes PNG and SVG files and part of a page.
 
 Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart; marker and
 dash differ as well. In the page's SVG they are CSS variables, so that dark mode can lighten them.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -61,14 +62,18 @@ def series_style(index: int) -> SeriesStyle:
     return SeriesStyle(_COLOURS[place], _MARKERS[place], _DASHES[index // len(_COLOURS) % 4])
 
 
-def draw(folder: Path, name: str, height: float, paint: Callable[[Figure], None]) -> str:
-    """Let `paint` fill a figure, write `folder/name.png`, and return the figure as SVG.
+Hover = Mapping[str, Sequence[str]]
+"""Id of an artist (`set_gid`) -> what its marks show under the mouse, in the order of drawing."""
+
+
+def draw(folder: Path, name: str, height: float, paint: Callable[[Figure], Hover | None]) -> str:
+    """Let `paint` fill a figure, write `folder/name.png` and `.svg`, return SVG for the page.
 
     Args:
         folder: Where the PNG goes; must exist.
         name: Of the file, and prefix of every id in the SVG.
         height: Inches.
-        paint: Draws on the empty figure it is given.
+        paint: Draws on the empty figure it is given; may return texts to hover.
 
     Returns:
         An `<svg>` element without outside references, whose text colour is the page's.
@@ -78,11 +83,13 @@ def draw(folder: Path, name: str, height: float, paint: Callable[[Figure], None]
 
     with style.context(_SETTINGS | {"svg.hashsalt": name}, after_reset=True):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        paint(figure)
+        hover = paint(figure) or {}
         figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         text = io.StringIO()
         figure.savefig(text, format="svg", dpi=160, transparent=True, metadata={"Date": None})
-    return _for_page(text.getvalue(), name)
+    svg = _with_titles(text.getvalue(), hover)
+    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    return _for_page(svg, name)
 
 
 def plain(text: str, longest: int = 48) -> str:
@@ -93,6 +100,22 @@ def plain(text: str, longest: int = 48) -> str:
         text = f"{text[:half]}…{text[-half:]}"
     text = text.replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text
+
+
+def _with_titles(svg: str, hover: Hover) -> str:
+    """A `<title>` in every mark of the named artists; none where they were drawn as pixels."""
+    for gid, texts in hover.items():
+        start = svg.find(f'<g id="{gid}">')
+        end = svg.find("<g id=", start + 1)
+        marks = svg[start:end].split("<use ") if start >= 0 else []
+        if len(marks) != len(texts) + 1:
+            continue
+        titled = [
+            re.sub(r"/>", lambda _, t=text: f"><title>{escape(t)}</title></use>", mark, count=1)
+            for mark, text in zip(marks[1:], texts, strict=True)
+        ]
+        svg = svg[:start] + "<use ".join([marks[0], *titled]) + svg[end:]
+    return svg
 
 
 def _for_page(svg: str, name: str) -> str:

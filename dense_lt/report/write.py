@@ -11,6 +11,7 @@ from dense_lt.report.comparison import Comparison, compare
 from dense_lt.report.document import Document, Section
 from dense_lt.report.figures import group_figures, ratio_section, scatter_section, training_section
 from dense_lt.report.gallery import ExampleOptions, example_section
+from dense_lt.report.latex import latex_tables
 from dense_lt.report.markdown import render_markdown
 from dense_lt.report.numbers import comparison_numbers
 from dense_lt.report.page import render_page
@@ -29,7 +30,7 @@ def write_report(
     """Compare `runs` and write everything into `out`; files of the same names are replaced.
 
     Writes index.html (needs no network and none of the other files), report.md with
-    figures/*.png, and comparison.json.
+    figures/*.png, the same figures as SVG, every table as tables/*.tex, and comparison.json.
 
     Args:
         runs: finished runs; repetitions with other seeds are grouped.
@@ -47,6 +48,10 @@ def write_report(
     numbers = json.dumps(comparison_numbers(comparison), indent=1, allow_nan=False)
     (out / "comparison.json").write_text(numbers + "\n", encoding="utf-8")
     (out / "report.md").write_text(render_markdown(document), encoding="utf-8")
+    tables = out / "tables"
+    tables.mkdir(exist_ok=True)
+    for name, text in latex_tables(document).items():
+        (tables / name).write_text(text, encoding="utf-8")
     page = out / PAGE
     page.write_text(render_page(document), encoding="utf-8")
     return page

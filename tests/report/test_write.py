@@ -46,7 +46,9 @@ def table_row(page, first):
 def test_a_report_is_a_page_its_markdown_its_figures_and_its_numbers(make_run, tmp_path):
     runs = [make_run("focal"), make_run("efl", loss="equalized_focal", rare_gain=0.1)]
     page = write(runs, tmp_path / "out")
-    figures = {path.stem for path in (tmp_path / "out" / "figures").iterdir()}
+    folder = tmp_path / "out" / "figures"
+    figures = {path.stem for path in folder.glob("*.png")}
+    assert {path.stem for path in folder.glob("*.svg")} == figures
     assert figures == {
         *("ap_by_group_300", "ap_by_group_30", "ap_by_training_images", "ap_by_step"),
         *("ratio_by_rank", "ratio_by_step", "losses"),
