@@ -2,6 +2,7 @@ import numpy as np
 import torch
 from helpers.oracle_detector import CATEGORIES, CappedDetector, OracleDetector, loader
 
+from dense_lt.evaluation.masks import mask_tools
 from dense_lt.evaluation.predict import original_boxes, predict, to_predictions
 from dense_lt.structures import Detections, ImageInfo
 
@@ -29,6 +30,26 @@ def test_labels_become_ids_of_the_data_set():
     found = to_predictions([detections], [info], CATEGORIES)
     assert found.category_ids.tolist() == [70, 30]
     assert found.image_ids.tolist() == [9, 9]
+
+
+def test_masks_return_to_the_image_on_disk_and_images_without_detections_have_none():
+    """A left half in an input of half the height and a third of the width; corners are round."""
+    half = torch.zeros(1, 4, 4)
+    half[..., :2] = 1
+    box = torch.tensor([[4.0, 2, 12, 10]])
+    some = Detections(box, torch.ones(1), torch.tensor([0]), half)
+    none = Detections(box[:0], torch.zeros(0), torch.zeros(0, dtype=torch.int64), half[:0])
+    infos = [
+        ImageInfo(9, original_size=(40, 60), input_size=(20, 20)),
+        ImageInfo(10, original_size=(10, 10), input_size=(10, 10)),
+    ]
+    found = to_predictions([some, none], infos, CATEGORIES)
+    assert found.masks is not None
+    (mask,) = (mask_tools().decode(found.masks[index]) for index in range(len(found.masks)))
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    assert mask.shape == (40, 60)
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (4, 19, 12, 23)
+    assert mask[6:18, 12:24].all()
 
 
 def test_every_image_is_predicted_once_in_memory_and_on_disk(tmp_path):

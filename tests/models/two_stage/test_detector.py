@@ -109,6 +109,17 @@ def test_the_random_state_of_torch_decides_what_is_sampled():
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_under_autocast_losses_stay_in_float32():
+    detector = build(loss={"kind": "eql_v2"}, cascade={})
+    images, targets = squares()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector(images, targets)
+        found = detector.eval()(images)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    assert all(own.scores.dtype == own.boxes.dtype == torch.float32 for own in found)
+
+
 def test_losses_without_gradient_note_nothing():
     detector = build(loss={"kind": "seesaw"})
     images, targets = squares()
