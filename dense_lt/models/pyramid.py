@@ -22,8 +22,8 @@ class Pyramid(nn.Module):
     RetinaNet, with levels 2..6 on 2..5 and `max_pool` the P2-P6 of Faster R-CNN; with fewer levels
     the upper maps still feed the lower ones.
 
-    Source: Lin et al. 2017 (FPN, its P6 too; RetinaNet for P6 and P7, from P5); for
-    `lateral_convolution` the code of Li et al. 2022 (EFL), where P6 comes from C5's 1x1 convolution.
+    Source: Lin et al. 2017 (FPN, its P6 too; RetinaNet for P6 and P7, from P5);
+    `lateral_convolution`: the code of Li et al. 2022 (EFL), P6 from C5's 1x1 convolution.
     """
 
     def __init__(

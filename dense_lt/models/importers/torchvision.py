@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from dense_lt.models.importers.fitting import check_fit
 from dense_lt.utils.errors import DataError
 
 State = Mapping[str, Tensor]
@@ -115,22 +116,17 @@ def load_torchvision(detector: nn.Module, stored: State, *, norm_eps: float = NO
     wanted = detector.state_dict()
     found = from_torchvision(stored, norm_eps=norm_eps)
     found = {name: own for name, own in found.items() if name in wanted or not _counts(name)}
-    loss = {name for name in wanted if name.startswith("loss.")}
-    missing = {name for name in wanted.keys() - found.keys() - loss if not _counts(name)}
-    faults = [f"missing {name}" for name in missing]
-    faults += [f"unknown {name}" for name in found.keys() - wanted.keys()]
-    faults += [
-        f"{name} has shape {tuple(found[name].shape)}, the model {tuple(wanted[name].shape)}"
-        for name in found.keys() & wanted.keys()
-        if found[name].shape != wanted[name].shape
-    ]
-    if faults:
-        shown = "; ".join(sorted(faults)[:5]) + ("; ..." if len(faults) > 5 else "")
-        raise DataError(
-            f"torchvision weights: do not fit the model in {len(faults)} tensors: {shown}. Build "
-            "the model for the same backbone and number of classes, with loss softmax"
-        )
+    check_fit(
+        found,
+        {k: v for k, v in wanted.items() if k in found or not (_counts(k) or _is_loss(k))},
+        source="torchvision",
+        mend="Build the model for the same backbone and number of classes, with loss softmax",
+    )
     detector.load_state_dict({**wanted, **found})
+
+
+def _is_loss(name: str) -> bool:
+    return name.startswith("loss.")
 
 
 def _counts(name: str) -> bool:
