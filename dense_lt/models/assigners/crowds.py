@@ -37,9 +37,11 @@ def ignore_crowds(matches: Tensor, boxes: Tensor, target: Target) -> Tensor:
         return matches
     enough = INSIDE * box_area(boxes)
     inside = torch.zeros_like(matches, dtype=torch.bool)
+    left, top, right, bottom = boxes.T.contiguous()
     for _, some in pieces(target["ignored"], len(boxes)):
-        low = torch.maximum(boxes[:, None, :2], some[:, :2])
-        high = torch.minimum(boxes[:, None, 2:], some[:, 2:])
-        shared = (high - low).clamp(min=0).prod(dim=-1).amax(dim=1)  # (R,)
+        x1, y1, x2, y2 = some.T[:, :, None]  # (m, 1) each
+        width = (torch.minimum(right, x2) - torch.maximum(left, x1)).clamp_(min=0)
+        height = (torch.minimum(bottom, y2) - torch.maximum(top, y1)).clamp_(min=0)
+        shared = (width * height).amax(dim=0)  # (R,)
         inside |= (shared >= enough) & (shared > 0)
     return torch.where(inside & (matches == BACKGROUND), IGNORE, matches)
