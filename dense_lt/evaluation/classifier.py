@@ -91,3 +91,31 @@ def weights_of(detector: Detector, category_ids: Sequence[int | str]) -> Classif
     rows = zip(map(int, category_ids), norms.tolist(), biases.tolist(), strict=True)
     quality = bool(getattr(head, "predicts_quality", False))
     return ClassifierWeights({category: (norm, bias) for category, norm, bias in rows}, quality)
+
+
+def norms_of(detector: Detector, category_ids: Sequence[int | str]) -> dict[int, float] | None:
+    """Length of each class's weights in the last layer, biases left out.
+
+    Over all priors of a location together; the mean over several classifiers (levels with heads of
+    their own, stages of a cascade). A logit for background or objectness after those of the classes
+    is left out.
+
+    Returns:
+        Category id -> norm; None if no classifier has a row for each class, or if its weights are
+        normalised.
+    """
+    count, found = len(category_ids), []
+    for name, module in detector.named_modules():
+        head, _, last = name.rpartition(".")
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if last != "classifier" or weight is None or head.startswith("proposals"):
+            continue
+        logits = int(getattr(detector.get_submodule(head), "num_logits", len(weight)))
+        if logits not in (count, count + 1) or hasattr(module, "temperature"):
+            return None
+        rows = weight.detach().float().cpu().numpy().reshape(-1, logits, weight[0].numel())
+        found.append((rows[:, :count] ** 2).sum(axis=(0, 2)) ** 0.5)
+    if not found or not all(isinstance(own, int) for own in category_ids):
+        return None
+    mean = (sum(found) / len(found)).tolist()
+    return {int(own): norm for own, norm in zip(category_ids, mean, strict=True)}

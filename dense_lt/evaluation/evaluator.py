@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from dense_lt.data.categories import CategoryTable
-from dense_lt.evaluation.classifier import CLASSIFIER_FILE, weights_of
+from dense_lt.evaluation.detector_facts import save_facts
+from dense_lt.evaluation.diagnosis import DIAGNOSIS_FILE, Diagnosis, diagnose
 from dense_lt.evaluation.ground_truth import GroundTruth
 from dense_lt.evaluation.predict import PredictionRun, predict, why_nothing
 from dense_lt.evaluation.prediction_files import write_predictions
@@ -125,10 +126,18 @@ class Evaluator(ABC):
                 )
             ]
             self._report(results, predicted.predictions, folder)
-            weights = weights_of(detector, self.categories.dataset_ids)
-            if folder is not None and weights is not None:
-                weights.save(folder / CLASSIFIER_FILE)
+            if folder is not None:
+                ids = self.categories.dataset_ids
+                norms = save_facts(detector, loader, self.device, ids, folder)
+                if (diagnosis := self.diagnose(predicted, norms)) is not None:
+                    diagnosis.save(folder / DIAGNOSIS_FILE)
         return distributed.broadcast_object(results)
+
+    def diagnose(
+        self, predicted: PredictionRun, norms: Mapping[int, float] | None
+    ) -> Diagnosis | None:
+        """Why classes fail, where the rules of the data set are those of LVIS or COCO."""
+        return None
 
     @abstractmethod
     def score(
@@ -225,6 +234,14 @@ class DetectorEvaluator(Evaluator):
             )
             for own in self.settings
         ]
+
+    def diagnose(
+        self, predicted: PredictionRun, norms: Mapping[int, float] | None
+    ) -> Diagnosis | None:
+        """By the rules of the headline, on the images that could be read."""
+        rules, cap = self.settings[0].rules, self.settings[0].all_caps[0]
+        truth = self.ground_truth.only_images(predicted.image_ids)
+        return diagnose(truth, predicted.predictions, rules=rules, cap=cap, norms=norms)
 
 
 def note_of_unread(names: Sequence[object], images: int) -> str:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dense_lt.evaluation.classifier import ClassifierWeights, weights_of
+from dense_lt.evaluation.classifier import ClassifierWeights, norms_of, weights_of
 from dense_lt.models.heads.dense import DenseHead, TowerShape
 from dense_lt.utils.errors import DataError
 
@@ -57,3 +57,29 @@ def test_weights_survive_their_file(tmp_path):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(DataError, match=r"other\.json: holds no classifier weights"):
         ClassifierWeights.load(tmp_path / "other.json")
+
+
+def test_norms_leave_the_logit_of_background_out_and_the_heads_of_levels_are_averaged():
+    detector = _detector(num_logits=4)
+    with torch.no_grad():
+        detector["head"].classifier.weight.zero_()
+        detector["head"].classifier.weight[[1, 5]] = 1.0  # class 1 of both priors
+        detector["head"].classifier.weight[[3, 7]] = 9.0  # background
+    assert norms_of(detector, [30, 70, 50]) == pytest.approx({30: 0, 70: 72**0.5, 50: 0})
+    two = nn.ModuleDict({"a": detector, "b": _detector(num_logits=4)})
+    with torch.no_grad():
+        two["b"]["head"].classifier.weight.zero_()
+    assert norms_of(two, [30, 70, 50])[70] == pytest.approx(72**0.5 / 2)
+
+
+def test_there_are_no_norms_without_a_row_for_every_class():
+    assert norms_of(_detector(num_logits=6), [1, 2, 3]) is None
+    assert norms_of(nn.Linear(2, 2), [1, 2]) is None
+    assert norms_of(_detector(), ["/m/1", "/m/2", "/m/3"]) is None
+
+
+def test_the_classifier_of_proposals_is_not_that_of_the_classes():
+    heads = nn.ModuleDict({"proposals": _detector(), "own": _detector()})
+    with torch.no_grad():
+        heads["own"]["head"].classifier.weight.fill_(1.0)
+    assert norms_of(heads, [1, 2, 3])[2] == pytest.approx(72**0.5)

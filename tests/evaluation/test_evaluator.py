@@ -13,6 +13,7 @@ from helpers.oracle_detector import (
 )
 from helpers.processes import run_in_processes
 
+from dense_lt.evaluation.diagnosis import Diagnosis
 from dense_lt.evaluation.evaluator import RunFacts
 from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.evaluation.score import ScoreSettings
@@ -35,6 +36,15 @@ def test_a_detector_is_evaluated_and_the_files_say_the_same(tmp_path):
         again = score_files(truth, tmp_path / name, ScoreSettings(), training=CATEGORIES)
         assert again.metrics == result.metrics
         assert again.per_class == result.per_class
+
+
+def test_what_the_report_wants_to_know_is_written_beside_the_results(tmp_path):
+    evaluator()(OracleDetector(), list(loader())[:2], FACTS, tmp_path)
+    assert json.loads((tmp_path / "cost.json").read_text())["parameters"] == 0
+    diagnosis = Diagnosis.load(tmp_path / "diagnosis.json")
+    assert diagnosis.objects["all"] == [0, 2]  # of the two images that were read
+    assert diagnosis.objects["named"] == [0, 2]
+    assert diagnosis.classifier_norms is None
 
 
 def test_numbers_on_the_way_write_nothing_and_have_no_intervals(tmp_path):
