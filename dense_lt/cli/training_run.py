@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import torch
 import yaml
+from pydantic import ValidationError
 
 from dense_lt.cli.describe import describe
 from dense_lt.cli.evaluation_run import prepare_evaluation
@@ -55,7 +57,7 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
     check_free(run, resume=resume, overwrite=overwrite)
     checkpoint = find_checkpoint(run) if resume else None
     if checkpoint:
-        check_config(checkpoint, resolved(config))
+        check_config(with_defaults(checkpoint), resolved(config))
     parts = build_parts(config, device, resumed=checkpoint is not None)
     if checkpoint:
         _restore(parts, checkpoint)
@@ -184,6 +186,18 @@ def _evaluation(
         return headline.metrics
 
     return evaluate
+
+
+def with_defaults(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with the settings that did not exist when it was written, at their defaults.
+
+    What it has and this version does not know is left as it is, to be told as a difference.
+    """
+    try:
+        stored = ExperimentConfig.model_validate(checkpoint.config)
+    except ValidationError:
+        return checkpoint
+    return replace(checkpoint, config=dict(resolved(stored)))
 
 
 def _restore(parts: TrainingParts, checkpoint: Checkpoint) -> None:

@@ -1,16 +1,19 @@
 """The train command from configuration to results, on the real detector and drawn images."""
 
+import copy
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dense_lt.cli.main import main
+from dense_lt.cli.training_run import with_defaults
 from dense_lt.config.load import load_config
 from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint
 
@@ -118,7 +121,8 @@ def test_the_log_says_what_is_trained_and_the_time_left(whole):
         "24 images",
         "4: 2 rare, 2 common, 0 frequent",
         "repeat factor 1",
-        "classification: equalized_focal, alpha 0.25, gamma 2.0, scale 8.0",
+        "classification: equalized_focal, weight 1.0, federated no",
+        "alpha 0.25, gamma 2.0, scale 8.0",
         "lr         0.02 for 16 images, so 0.005 for 4",
         "12 steps of 4 images",
         "left 0:00:",
@@ -169,6 +173,15 @@ def test_resuming_with_other_settings_is_refused(whole, command, capsys):
     message = capsys.readouterr().err
     assert "model.loss.scale: 8.0 in the checkpoint, 2.0 now" in message
     assert "optimizer.lr: 0.02 in the checkpoint, 0.1 now" in message
+
+
+def test_settings_that_a_run_did_not_know_yet_have_their_defaults(whole):
+    checkpoint = load_checkpoint(latest_checkpoint(whole))
+    older = copy.deepcopy(checkpoint.config)
+    del older["train"]["precision"], older["model"]["loss"]["statistics"]
+    assert with_defaults(replace(checkpoint, config=older)).config == checkpoint.config
+    unknown = {**checkpoint.config, "colour": "red"}
+    assert with_defaults(replace(checkpoint, config=unknown)).config == unknown
 
 
 def test_resuming_to_a_shorter_length_is_refused(whole, command, capsys):
@@ -248,7 +261,8 @@ def test_dry_run_shows_everything_and_writes_nothing(folder, command, capsys):
         "backbone channels [8, 16]",
         "backbone strides [8, 16]",
         "frozen stages 0",
-        "equalized_focal, alpha 0.25, gamma 2.0, scale 8.0",
+        "classification: equalized_focal",
+        "alpha 0.25, gamma 2.0, scale 8.0",
         "so 0.005 for 4",
         "cosine: linear warm-up from 0.001 over 4 steps",
         "4 x 3 x 64 x 64",
