@@ -15,11 +15,13 @@ COMMANDS = {
     "train": "train",
     "eval": "evaluate",
     "compare": "compare",
+    "report": "report",
     "data": "data",
     "predict": "predict",
     "profile": "profile",
     "backbones": "backbones",
     "sweep": "sweep",
+    "import-weights": "import_weights",
     "demo": "demo",
 }
 """Command -> module of `dense_lt.cli`, which gives HELP, configure(parser) and run(arguments)."""
