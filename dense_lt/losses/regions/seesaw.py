@@ -32,6 +32,7 @@ class SeesawLoss(nn.Module):
         compensation: q; 0 for none.
         counts: (C,) n of the training data; None counts the regions of training.
         smallest_score: s_y counts as at least this much.
+        objectness: whether there are its two logits; without, every row has a class.
     """
 
     counts: Tensor
@@ -45,6 +46,7 @@ class SeesawLoss(nn.Module):
         compensation: float = 2.0,
         counts: Tensor | None = None,
         smallest_score: float = 0.01,
+        objectness: bool = True,
     ) -> None:
         super().__init__()
         self.statistics = statistics
@@ -54,7 +56,7 @@ class SeesawLoss(nn.Module):
         self.smallest_score = smallest_score
         self.counts_regions = counts is None
         self.num_classes = statistics.num_classes
-        self.num_logits = self.num_classes + 2
+        self.num_logits = self.num_classes + 2 * int(objectness)
         if counts is None:
             counts = torch.zeros(self.num_classes)
         self.register_buffer("counts", counts.double(), persistent=self.counts_regions)
@@ -62,7 +64,7 @@ class SeesawLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
         """See `RegionClassificationLoss`."""
         rows = (labels >= 0).nonzero().squeeze(1)
-        classes, objectness = logits.split([self.num_classes, 2], dim=-1)
+        classes, objectness = self._split(logits)
         own = labels[rows]
         if self.counts_regions and logits.requires_grad:
             self.counts += sum_over_processes(
@@ -71,7 +73,8 @@ class SeesawLoss(nn.Module):
         adjusted = classes[rows] + self._log_factor(classes[rows].detach(), own)
         log_probabilities = adjusted.log_softmax(dim=-1)
         loss = functional.nll_loss(log_probabilities, own, reduction="sum")
-        loss = loss + functional.cross_entropy(objectness, (labels < 0).long(), reduction="sum")
+        if objectness is not None:
+            loss = loss + functional.cross_entropy(objectness, (labels < 0).long(), reduction="sum")
         if logits.requires_grad:
             note_softmax(self.statistics, log_probabilities.detach().exp(), own)
         return self.weight * loss / normalizer
@@ -87,8 +90,14 @@ class SeesawLoss(nn.Module):
 
     def scores(self, logits: Tensor) -> Tensor:
         """See `RegionClassificationLoss`."""
-        classes, objectness = logits.float().split([self.num_classes, 2], dim=-1)
-        return classes.softmax(dim=-1) * objectness.softmax(dim=-1)[..., :1]
+        classes, objectness = self._split(logits.float())
+        scores = classes.softmax(dim=-1)
+        return scores if objectness is None else scores * objectness.softmax(dim=-1)[..., :1]
+
+    def _split(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(..., C) of the classes, and (..., 2) of objectness if there is such."""
+        pair = logits[..., self.num_classes :]
+        return logits[..., : self.num_classes], pair if pair.shape[-1] else None
 
     def initial_bias(self, prior: float | None, objectness: float | None) -> Tensor:
         """See `RegionClassificationLoss`."""

@@ -23,7 +23,7 @@ class Adjustment(Protocol):
 
 
 class SoftmaxLoss(nn.Module):
-    """Cross-entropy over C classes and background, the last logit.
+    """Cross-entropy over C classes and, with `background`, the last logit.
 
     Notes the gradient |p - y| of every class, as the control of the losses that use it.
 
@@ -33,6 +33,7 @@ class SoftmaxLoss(nn.Module):
         class_weight: (C,) factor on the loss of the regions of each class; background has 1.
         adjustment: of the logits of the classes; scores do without it.
         note_scaled: note gradients after the factor weight / normaliser, or before it.
+        background: whether there is a logit for it; without, every row has a class.
     """
 
     class_weight: Tensor | None
@@ -45,24 +46,25 @@ class SoftmaxLoss(nn.Module):
         class_weight: Tensor | None = None,
         adjustment: Adjustment | None = None,
         note_scaled: bool = False,
+        background: bool = True,
     ) -> None:
         super().__init__()
         self.statistics = statistics
         self.weight = weight
+        self.num_classes = statistics.num_classes
+        self.num_logits = self.num_classes + int(background)
         if class_weight is not None:
-            class_weight = functional.pad(class_weight, (0, 1), value=1.0)
+            class_weight = self._with_background(class_weight, 1.0)
         # a setting, made again from the data: not part of a checkpoint
         self.register_buffer("class_weight", class_weight, persistent=False)
         self.adjustment = adjustment
         self.note_scaled = note_scaled
-        self.num_classes = statistics.num_classes
-        self.num_logits = self.num_classes + 1
 
     def forward(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
         """See `RegionClassificationLoss`."""
         targets = torch.where(labels == BACKGROUND, self.num_classes, labels)
         if self.adjustment is not None:
-            logits = logits + functional.pad(self.adjustment(self.statistics), (0, 1))
+            logits = logits + self._with_background(self.adjustment(self.statistics), 0.0)
         log_probabilities = logits.log_softmax(dim=-1)
         weight = self.class_weight
         if weight is not None:
@@ -78,6 +80,10 @@ class SoftmaxLoss(nn.Module):
                 weight=scale if self.note_scaled else 1.0,
             )
         return loss * scale
+
+    def _with_background(self, values: Tensor, value: float) -> Tensor:
+        """`values` (C,) of the classes -> (K,), with `value` for background if it has a logit."""
+        return functional.pad(values, (0, self.num_logits - self.num_classes), value=value)
 
     def scores(self, logits: Tensor) -> Tensor:
         """See `RegionClassificationLoss`."""
