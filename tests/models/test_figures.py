@@ -13,10 +13,13 @@ from dense_lt.config.load import load_config
 from dense_lt.models.build import build_detector
 from dense_lt.models.priors import PriorGenerator
 
-RECIPES = Path(__file__).parents[2] / "configs" / "lvis"
+CONFIGS = Path(__file__).parents[2] / "configs"
+RECIPES = CONFIGS / "lvis"
 CLASSES = 1203
 # 7x7 stem 9,408; with all 1x1 and 3x3 convolutions 23,454,912 weights, norms are frozen (buffers)
 RESNET = 23_454_912
+# 23 instead of 6 blocks in the third stage: 1x1 from 1024 to 256 channels, 3x3, 1x1 back
+RESNET_101 = RESNET + 17 * (1024 * 256 + 256 * 256 * 9 + 256 * 1024)
 # 1x1 from 512, 1024, 2048 channels to 256; three 3x3 and the two of stride 2, all with bias
 PYRAMID = (512 + 1024 + 2048) * 256 + 3 * 256 + 5 * (256 * 256 * 9 + 256)
 # 8 convolutions without bias, each with scale and shift of its norm
@@ -37,11 +40,11 @@ def yolox_head(width, level_channels):
     return stem + towers + 2 * (width + 1) * (CLASSES + 4 + 1)
 
 
-def meta_detector(recipe):
-    config = load_config(RECIPES / f"{recipe}.yaml", ["data.dataset.root=somewhere"]).model
+def meta_detector(recipe, classes=CLASSES, folder=RECIPES):
+    config = load_config(folder / f"{recipe}.yaml", ["data.dataset.root=somewhere"]).model
     backbone = config.backbone.model_copy(update={"pretrained": False})
     with torch.device("meta"):
-        return build_detector(config.model_copy(update={"backbone": backbone}), CLASSES)
+        return build_detector(config.model_copy(update={"backbone": backbone}), classes)
 
 
 def prior_boxes(recipe, strides, size):
@@ -83,6 +86,24 @@ def test_the_improved_baseline_has_37_6_million_parameters():
     assert count(meta_detector("efl_improved_baseline_r50_2x")) == (
         23_454_912 + 3_868_672 + 4_722_688 + 5_545_830 + 18_440 + 4_610
     )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "backbone", "classes"),
+    [
+        ("lvis/efl_improved_baseline_r101_2x", RESNET_101, 1203),
+        ("openimages/efl_improved_baseline_r50_180k", RESNET, 500),
+        ("openimages/efl_improved_baseline_r101_180k", RESNET_101, 500),
+    ],
+)
+def test_the_improved_baseline_on_the_larger_backbone_and_on_open_images(recipe, backbone, classes):
+    detector = meta_detector(recipe, classes, CONFIGS)
+    head = TOWERS + sum(last(256, 2, values) for values in (classes, 4, 1))
+    assert count(detector.pyramid.backbone) == backbone
+    assert count(detector.head) == head
+    assert count(detector) == backbone + PYRAMID + head
+    assert detector.head.classifier.out_channels == 2 * classes
+    assert detector.priors.priors_per_location == 2
 
 
 @pytest.mark.parametrize(("size", "width"), [("s", 128), ("m", 192)])

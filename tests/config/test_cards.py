@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dense_lt.config.cards import GROUPS, HEADER, card_of, is_card, load_card
+from dense_lt.config.load import load_config
+from dense_lt.report.tables import markdown_table
+from dense_lt.utils.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(f for name in ("lvis", "openimages") for f in (ROOT / "configs" / name).iterdir())
+CARDS = [path for path in FILES if is_card(path)]
+RECIPES = [path for path in FILES if not is_card(path)]
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT / "configs"))
+
+
+def test_every_recipe_has_a_card_and_every_card_a_recipe():
+    assert len(RECIPES) > 20
+    assert sorted(card_of(path) for path in RECIPES) == CARDS
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_a_recipe_trains_as_its_card_says(recipe):
+    card = load_card(card_of(recipe))
+    config = load_config(recipe, ["data.dataset.root=somewhere"])
+    published = card.training
+    assert config.optimizer.lr == published.learning_rate
+    assert config.optimizer.base_batch_size == config.train.batch_size == published.batch_size
+    assert (config.train.epochs, config.train.steps) == (published.epochs, published.steps)
+    is_open_images = config.data.dataset.kind == "openimages"
+    assert card.protocol.data == list(GROUPS)[is_open_images]
+    assert card.protocol.classes == (500 if is_open_images else 1203)
+    measured = {kind: f"{name} AP" for kind, name in (("bbox", "box"), ("segm", "mask"))}
+    for figures in card.published:
+        if figures.metric == "AP50":
+            assert config.evaluation.protocols == ("openimages",)
+        else:
+            assert figures.metric in [measured[kind] for kind in config.evaluation.iou_types]
+
+
+def test_twins_differ_in_the_loss_alone():
+    """The focal baseline beside each EFL recipe."""
+    pairs = [(path, path.with_name(path.name.replace("efl", "focal"))) for path in RECIPES]
+    pairs = [(efl, focal) for efl, focal in pairs if efl != focal and focal in RECIPES]
+    assert len(pairs) == 8
+    for efl, focal in pairs:
+        one, other = (load_config(path, ["data.dataset.root=somewhere"]) for path in (efl, focal))
+        assert one.model.loss.kind == "equalized_focal"
+        assert other.model.loss.kind == "focal"
+        same = {"loss": other.model.loss}
+        assert one.model.model_copy(update=same) == other.model
+        assert one.model_copy(update={"model": other.model, "name": other.name}) == other
+
+
+def test_the_table_of_the_documentation_is_that_of_the_cards():
+    cards = {f"`configs/{name_of(path)}`": load_card(card_of(path)) for path in RECIPES}
+    rows = [row for name, card in cards.items() for row in card.rows(name)]
+    table = markdown_table(HEADER, rows, text_columns=len(HEADER))
+    assert table in (ROOT / "docs" / "recipes.md").read_text(), f"put this in:\n{table}"
+
+
+GOOD = {
+    "title": "a",
+    "source": {"paper": "b"},
+    "protocol": {"data": "LVIS v1", "classes": 1203, "metric": "c"},
+    "training": {"learning_rate": 0.02, "batch_size": 16, "epochs": 24},
+    "note": "d",
+}
+FIGURES = {"metric": "box AP", "overall": 27.5, "source": "e"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AP": 27.5}, r"AP: .*unknown"),
+        ({"note": None}, r"without `published` numbers, `unverified` or `note` must say why"),
+        ({"training": GOOD["training"] | {"steps": 10}}, r"`epochs` or `steps` must be given"),
+        ({"published": [FIGURES | {"overall": 275}]}, r"published\.0\.overall"),
+        ({"published": [FIGURES | {"groups": {"rare": 20.0}}]}, r"are rare, common, frequent"),
+        ({"protocol": GOOD["protocol"] | {"data": "LVIS"}}, r"protocol\.data"),
+    ],
+)
+def test_a_wrong_card_is_refused(tmp_path, change, message):
+    path = tmp_path / "a.card.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    assert load_card(path).rows("x") == [("x", "a", "c", "-", "-", "no verified number")]
+    path.write_text(yaml.safe_dump(GOOD | change))
+    with pytest.raises(ConfigError, match=message):
+        load_card(path)
