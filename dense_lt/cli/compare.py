@@ -31,6 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", type=Path, help="the RUN to which differences are shown (default: the first)"
     )
+    configure_examples(parser)
+
+
+def configure_examples(parser: argparse.ArgumentParser) -> None:
+    """Declare what the example images show."""
     parser.add_argument(
         "--examples", type=int, default=3, help="example images per rule, 0 for none (default: 3)"
     )
@@ -44,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report; print the table by group and where the page is."""
+    from dense_lt.cli.diagnosing import diagnosed
     from dense_lt.report.gallery import ExampleOptions
     from dense_lt.report.runs import read_run
     from dense_lt.report.tables import summary_table
@@ -51,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     folders = [path.resolve() for path in arguments.runs]
     _check(arguments, folders)
-    runs = [read_run(path) for path in arguments.runs]
+    runs = [diagnosed(read_run(path)) for path in arguments.runs]
     reference = None
     if arguments.reference is not None:
         reference = runs[folders.index(arguments.reference.resolve())]
@@ -82,6 +88,15 @@ def _check(arguments: argparse.Namespace, folders: list[Path]) -> None:
         )
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ConfigError(f"--out {arguments.out}: this is a file; give a folder")
+    check_examples(arguments)
+
+
+def check_examples(arguments: argparse.Namespace) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        ConfigError: there is one.
+    """
     if arguments.examples < 0:
         raise ConfigError(f"--examples {arguments.examples}: must be 0 or more")
     if not 0 <= arguments.score_threshold <= 1:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from dense_lt.report import curves
+from dense_lt.report import curves, diagnosis
 from dense_lt.report.comparison import Comparison, Experiment
+from dense_lt.report.cost import COSTS
 from dense_lt.report.intervals import Estimate
 from dense_lt.report.settings import seeds_of
 from dense_lt.report.verdict import verdict
@@ -65,6 +66,16 @@ def _experiment(comparison: Comparison, experiment: Experiment) -> Json:
             for module in curves.modules(run)
             for group, (steps, ratio) in curves.group_ratios(run, module).items()
         ],
+        "cost": {name: cost.value(experiment) for name, cost in COSTS.items()},
+        "diagnosis": {
+            group: {
+                "kinds": dict(diagnosis.kind_shares(experiment, group)),
+                "stages": dict(diagnosis.stage_shares(experiment, group)),
+                "true_score": diagnosis.mean_scores(experiment, group)[0],
+                "false_score": diagnosis.mean_scores(experiment, group)[1],
+            }
+            for group in diagnosis.groups_present(comparison)
+        },
     }
 
 

@@ -47,10 +47,12 @@ def legend(figure: Figure, comparison: Comparison, *, with_marker: bool) -> None
     )
 
 
-def panels_of(figure: Figure, titles: Sequence[str]) -> Mapping[str, Axes]:
-    """One panel below the other, with one common axis of training steps."""
+def panels_of(
+    figure: Figure, titles: Sequence[str], xlabel: str = "training step"
+) -> Mapping[str, Axes]:
+    """One panel below the other, with one common axis."""
     grid = figure.subplots(len(titles), 1, sharex=True, squeeze=False)
-    grid[-1, 0].set_xlabel("training step")
+    grid[-1, 0].set_xlabel(xlabel)
     return dict(zip(titles, grid[:, 0], strict=True))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.diagnosis import DIAGNOSIS_FILE, Diagnosis
 from dense_lt.evaluation.results import ClassResult, EvaluationResult
 from dense_lt.utils.errors import DataError
 
@@ -39,6 +40,10 @@ class Run:
     train_lines: tuple[Json, ...] = ()
     evaluation_lines: tuple[Json, ...] = ()
     predictions: Path | None = None
+    cost: Json = field(default_factory=dict)
+    """Parameters, and operations for one image of a size; empty for runs that did not save it."""
+    diagnosis: Diagnosis | None = None
+    no_diagnosis: str = "the run did not save it"
 
     @property
     def cap(self) -> int:
@@ -86,7 +91,7 @@ def read_run(folder: Path) -> Run:
         )
     folder = path.parent.parent if path.parent.name == "evaluation" else path.parent
     lines = _read_lines(folder / "metrics.jsonl")
-    predictions = path.parent / "predictions.json"
+    predictions, diagnosis = path.parent / "predictions.json", path.parent / DIAGNOSIS_FILE
     statistics = _read_optional(folder / "statistics.json")
     return Run(
         folder=folder,
@@ -99,6 +104,8 @@ def read_run(folder: Path) -> Run:
         train_lines=tuple(line for line in lines if line.get("kind") == "train"),
         evaluation_lines=tuple(line for line in lines if line.get("kind") == "evaluation"),
         predictions=predictions if predictions.is_file() else None,
+        cost=_read_optional(path.parent / "cost.json"),
+        diagnosis=Diagnosis.load(diagnosis) if diagnosis.is_file() else None,
     )
 
 

@@ -57,7 +57,7 @@ class SeriesStyle(NamedTuple):
 
 
 def series_style(index: int) -> SeriesStyle:
-    """Look of experiment `index`; from the ninth on, colours repeat with another dash."""
+    """Look of experiment or part `index`; from the ninth on, colours repeat with another dash."""
     place = index % len(_COLOURS)
     return SeriesStyle(_COLOURS[place], _MARKERS[place], _DASHES[index // len(_COLOURS) % 4])
 
@@ -107,7 +107,13 @@ def _with_titles(svg: str, hover: Hover) -> str:
     for gid, texts in hover.items():
         start = svg.find(f'<g id="{gid}">')
         end = svg.find("<g id=", start + 1)
-        marks = svg[start:end].split("<use ") if start >= 0 else []
+        if start < 0:
+            continue
+        marks = svg[start:end].split("<use ")
+        if len(texts) == 1 and len(marks) == 1:  # a bar: one shape
+            tag = f'<g id="{gid}">'
+            svg = svg.replace(tag, f"{tag}<title>{escape(texts[0])}</title>", 1)
+            continue
         if len(marks) != len(texts) + 1:
             continue
         titled = [

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dense_lt.report import sections
 from dense_lt.report.comparison import Comparison, compare
+from dense_lt.report.cost import cost_section
+from dense_lt.report.diagnosis_section import balance_section, diagnosis_section
 from dense_lt.report.document import Document, Section
 from dense_lt.report.figures import group_figures, ratio_section, scatter_section, training_section
 from dense_lt.report.gallery import ExampleOptions, example_section
@@ -63,10 +65,14 @@ def make_document(comparison: Comparison, figures: Path, examples: ExampleOption
         sections.overview(comparison),
         sections.by_group(comparison, group_figures(comparison, figures)),
         scatter_section(comparison, figures),
+        cost_section(comparison),
         ratio_section(comparison, figures),
+        balance_section(comparison, figures),
+        diagnosis_section(comparison, figures),
         training_section(comparison, figures),
     ]
     if examples.count:
         parts.append(example_section(comparison, figures, examples))
     parts += [sections.class_table(comparison), sections.settings(comparison)]
-    return Document(f"Comparison: {sections.title(comparison)}", tuple(parts))
+    kind = "Report" if len(comparison.experiments) == 1 else "Comparison"
+    return Document(f"{kind}: {sections.title(comparison)}", tuple(parts))

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from dense_lt.data.categories import GROUPS, CategoryTable, frequency_group
+from dense_lt.evaluation.diagnosis import Diagnosis
 from dense_lt.evaluation.results import ClassResult, EvaluationResult
 
 BY_GROUP = {"rare": "APr", "common": "APc", "frequent": "APf"}
@@ -68,9 +69,13 @@ def write_run(
     prior: float = 0.1,
     rare_gain: float = 0.0,
     categories: CategoryTable | None = None,
+    explained: bool = False,
     **changed: object,
 ) -> Path:
-    """Write a whole run folder; `changed` replaces fields of its EvaluationResult."""
+    """Write a whole run folder; `changed` replaces fields of its EvaluationResult.
+
+    With `explained` it holds what newer runs save: cost, diagnosis, balance over training.
+    """
     categories = draw_categories() if categories is None else categories
     rng = np.random.default_rng([seed, data_seed, len(loss), round(1000 * prior)])
     folder.mkdir(parents=True)
@@ -85,7 +90,9 @@ def write_run(
     result = make_result(folder.name, categories, ap, config)
     result = EvaluationResult(**{**result.__dict__, **changed})
     result.save(folder / "evaluation")
-    _write_metrics(folder / "metrics.jsonl", result, rng)
+    _write_metrics(folder / "metrics.jsonl", result, rng, with_balance=explained)
+    if explained:
+        _explain(folder / "evaluation", categories)
     _write_statistics(folder / "statistics.json", images, 0.8 if rare_gain else 0.35, rng)
     return folder
 
@@ -142,7 +149,36 @@ def make_result(
     )
 
 
-def _write_metrics(path: Path, result: EvaluationResult, rng: np.random.Generator) -> None:
+def _explain(folder: Path, categories: CategoryTable) -> None:
+    """Every class has 10 objects: 9 covered, 8 candidates, 5 named; 4 detections on a frequent."""
+    cost = {"parameters": 2_500_000, "flops": 1_234_000_000, "input_size": [80, 96]}
+    (folder / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+    ids = [int(i) for i in categories.dataset_ids]
+    norms = [1.0 + 0.1 * np.log10(n) for n in categories.image_counts]
+
+    def same(number: int) -> list[int]:
+        return [number] * len(ids)
+
+    rare = [i for i, g in zip(ids, categories.groups, strict=True) if g == "rare"]
+    frequent = [i for i, g in zip(ids, categories.groups, strict=True) if g == "frequent"]
+    bins = {"count": [100.0] * 10, "correct": [10.0 * k for k in range(10)]}
+    bins |= {"score": [10.0 * k + 5 for k in range(10)]}
+    Diagnosis(
+        category_ids=ids,
+        objects={"all": same(10), "covered": same(9), "candidate": same(8), "named": same(5)}
+        | {"as_rare": same(0), "as_common": same(0), "as_frequent": same(4)},
+        detections={"true": same(5), "localisation": same(1), "confusion_frequent": same(4)},
+        true_score=[0.4 for _ in ids],
+        false_score=[0.2 for _ in ids],
+        reliability=dict.fromkeys(GROUPS, bins),
+        confused=[(rare[0], frequent[0], 4)] if rare and frequent else [],
+        classifier_norms=norms,
+    ).save(folder / "diagnosis.json")
+
+
+def _write_metrics(
+    path: Path, result: EvaluationResult, rng: np.random.Generator, *, with_balance: bool
+) -> None:
     lines = []
     for step in range(20, 936, 20):
         box = 1 - 0.5 * step / 935 + rng.normal(0, 0.05)
@@ -152,7 +188,9 @@ def _write_metrics(path: Path, result: EvaluationResult, rng: np.random.Generato
             "loss/box": box,
             "loss/classification": classification,
         }
-        lines.append({"kind": "train", "step": step, **losses, "lr": 0.02})
+        speed = {"images_per_second": 32.0, "memory_mb": 500.0 + step} if with_balance else {}
+        gamma = {f"gamma/{group}": 2.0 + step / 935 for group in GROUPS} if with_balance else {}
+        lines.append({"kind": "train", "step": step, **losses, "lr": 0.02, **speed, **gamma})
         if step % 180 == 0:
             scores = {m: v and v * (step / 935) ** 0.5 for m, v in result.metrics.items()}
             lines.append({"kind": "evaluation", "step": step, **scores})

@@ -44,14 +44,24 @@ def table_row(page, first):
 
 
 def test_a_report_is_a_page_its_markdown_its_figures_and_its_numbers(make_run, tmp_path):
-    runs = [make_run("focal"), make_run("efl", loss="equalized_focal", rare_gain=0.1)]
+    runs = [
+        make_run("focal", explained=True),
+        make_run("efl", loss="equalized_focal", rare_gain=0.1, explained=True),
+    ]
     page = write(runs, tmp_path / "out")
     folder = tmp_path / "out" / "figures"
     figures = {path.stem for path in folder.glob("*.png")}
     assert {path.stem for path in folder.glob("*.svg")} == figures
     assert figures == {
         *("ap_by_group_300", "ap_by_group_30", "ap_by_training_images", "ap_by_step"),
-        *("ratio_by_rank", "ratio_by_step", "losses"),
+        *("ratio_by_rank", "ratio_by_step", "losses", "mapping_function", "balance_by_step"),
+        *("classifier_norms", "objects_found", "error_kinds", "reliability", "mean_scores"),
+    }
+    tables = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
+    assert tables == {
+        *("what_was_scored.tex", "scores_by_group.tex", "cost_beside_accuracy.tex"),
+        *("diagnosis_by_group.tex", "confused_rare_classes.tex", "classes.tex"),
+        "settings_that_differ.tex",
     }
     markdown = (tmp_path / "out" / "report.md").read_text()
     assert {f"figures/{name}.png" for name in figures} == set(
@@ -136,6 +146,9 @@ def test_what_a_run_did_not_store_is_said_and_not_a_crash(make_run, tmp_path):
     ]
     page = write(bare, tmp_path / "out")
     assert "the runs stored no gradient statistics" in page
+    assert "a: no diagnosis: the run did not save it" in page
+    assert "parameters, million n/a: the run was evaluated before this was saved" in page
+    assert "Classifier norms are not drawn" in page
     assert "the runs have no metrics.jsonl" in page
     assert "a, b: no settings are stored" in page
 
@@ -173,10 +186,16 @@ def test_classes_without_ground_truth_or_training_images_are_drawn_or_left_out(m
 def test_evil_names_are_text_in_every_file(make_run, tmp_path):
     evil = "<script>alert(1)</script> $x_{"
     categories = draw_categories(names=(evil, "a|b", "_hidden"))
-    runs = [make_run("_a", run="_<b>$\\frac$"), make_run("b", categories=categories, run=evil)]
+    runs = [
+        make_run("_a", run="_<b>$\\frac$"),
+        make_run("b", categories=categories, run=evil, explained=True),
+    ]
     page = write(runs, tmp_path / "out")
     assert page.count("<script>") == 1
     assert "<script>" not in (tmp_path / "out" / "report.md").read_text()
+    assert "<script>" not in (tmp_path / "out" / "tables" / "classes.tex").read_text()
+    for path in (tmp_path / "out" / "figures").glob("*.svg"):
+        assert not any(e.tag.endswith("script") for e in ElementTree.parse(path).iter())
     # The drawings hold run names too, in their legends.
     for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
         ElementTree.fromstring(svg)

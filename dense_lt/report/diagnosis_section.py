@@ -1,0 +1,240 @@
+"""The sections of the diagnosis: why do rare classes fail, and does this run do better?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dense_lt.data.categories import GROUPS, RARE
+from dense_lt.report import diagnosis, diagnosis_plots
+from dense_lt.report.comparison import Comparison, Experiment
+from dense_lt.report.document import Block, Bullets, Cell, Figure, Paragraph, Section, Table
+from dense_lt.report.mapping import QUANTITIES, mapped
+from dense_lt.report.panels import legend_rows
+from dense_lt.report.style import Hover, draw
+from dense_lt.report.tables import percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+Paint = Callable[["Drawing", Comparison], Hover | None]
+
+_LEGEND_OF_KINDS = 4  # rows
+
+
+def balance_section(comparison: Comparison, folder: Path) -> Section:
+    """What the losses make of the gradient ratio, and the classifiers that come of it."""
+    blocks: list[Block] = []
+    functions = [mapped(experiment) for experiment in comparison.experiments]
+    without = [
+        experiment.label
+        for experiment, own in zip(comparison.experiments, functions, strict=True)
+        if own is None
+    ]
+    if len(without) < len(functions):
+        paint = partial(diagnosis_plots.mapping, mapped=functions)
+        caption = (
+            "What the loss makes of a class's gradient ratio, at the parameters used; a line that "
+            "is level treats all classes alike. Marks r, c and f: the mean ratio of the rare, "
+            "common and frequent classes at the end of training."
+        )
+        alt = f"{', '.join(QUANTITIES.values())} against the gradient ratio, a line per experiment."
+        blocks.append(_figure(comparison, folder, "mapping_function", 5.4, paint, alt, caption))
+    if without:
+        text = f"No mapping function, since their losses do not look at it: {', '.join(without)}."
+        blocks.append(Paragraph(text))
+    blocks.append(_over_training(comparison, folder))
+    blocks.append(_norms(comparison, folder))
+    return Section("balance", "What the loss does to a class", tuple(blocks))
+
+
+def _over_training(comparison: Comparison, folder: Path) -> Block:
+    lines = [line for e in comparison.experiments for run in e.runs for line in run.train_lines]
+    logged = {key for line in lines[:: max(1, len(lines) // 500)] for key in line}
+    names = {
+        f"{name}/{group}": f"{words}, {group} classes"
+        for name, words in QUANTITIES.items()
+        for group in GROUPS
+        if f"{name}/{group}" in logged
+    }
+    if not names:
+        return Paragraph("Exponents and weights over training are not drawn: nothing logged them.")
+    return _figure(
+        comparison,
+        folder,
+        "balance_by_step",
+        0.7 + 1.2 * len(names),
+        partial(diagnosis_plots.balance_by_step, names=names),
+        f"Over training steps, one panel each: {', '.join(names.values())}.",
+        "Mean over the classes of a group, as logged; one line per run.",
+    )
+
+
+def _norms(comparison: Comparison, folder: Path) -> Block:
+    known = [e.label for e in comparison.experiments if diagnosis.relative_norms(e) is not None]
+    if not known:
+        return Paragraph(
+            "Classifier norms are not drawn: they were not saved (`dense-lt eval RUN` saves them), "
+            "or the classifier has no weights of a class."
+        )
+    return _figure(
+        comparison,
+        folder,
+        "classifier_norms",
+        3.4,
+        diagnosis_plots.classifier_norms,
+        f"Norm of the classifier's weights of every class over their mean, by class rank, of "
+        f"{', '.join(known)}.",
+        "Length of each class's weights in the last layer, over the mean of all classes (mean over "
+        f"seeds); lines are smoothed over ranks. Known of: {', '.join(known)}.",
+    )
+
+
+def diagnosis_section(comparison: Comparison, folder: Path) -> Section:
+    """Where objects get lost, what false positives are, what scores mean, which names are wrong."""
+    heading = ("diagnosis", "Why classes fail")
+    missing = [e for e in comparison.experiments if not diagnosis.diagnosed(e)]
+    reasons = [Paragraph(f"{e.label}: no diagnosis: {e.runs[0].no_diagnosis}.") for e in missing]
+    groups = diagnosis.groups_present(comparison)
+    if len(missing) == len(comparison.experiments) or not groups:
+        unknown = [] if groups else [Paragraph("There is none: frequency groups are not known.")]
+        return Section(*heading, (*unknown, *reasons))
+    lost = [_where_lost(e) for e in comparison.experiments if e not in missing]
+    height = 0.55 + 1.75 * len(groups)
+    bars = 0.22 * _LEGEND_OF_KINDS + len(groups) * (0.55 + 0.28 * len(comparison.experiments)) + 0.4
+    figures = (
+        _figure(
+            comparison,
+            folder,
+            "objects_found",
+            height,
+            diagnosis_plots.stages,
+            "Share of objects of each group that any box covers, that a box of their class covers, "
+            "and whose best box has their class. The table has the numbers.",
+            "Recall step by step, IoU 0.5. A fall from the first to the second point is an object "
+            "that had a box but no candidate of its class; from the second to the third, one whose "
+            "class was outscored by another.",
+        ),
+        _figure(
+            comparison,
+            folder,
+            "error_kinds",
+            bars,
+            diagnosis_plots.error_kinds,
+            "Stacked bars: kinds of the best detections of each group's classes. The table has the "
+            "numbers.",
+            "The best detections of each class, as many as it has objects: without errors all "
+            "would be right.",
+        ),
+        _figure(
+            comparison,
+            folder,
+            "reliability",
+            height,
+            diagnosis_plots.reliability,
+            "Precision against score in ten bins, one panel per group, with the diagonal.",
+            "Bins of scores with at least 10 detections. Below the dotted line scores are too "
+            "high, above it too low.",
+        ),
+        _figure(
+            comparison,
+            folder,
+            "mean_scores",
+            3.2,
+            diagnosis_plots.mean_scores,
+            f"Mean scores by group on a logarithmic axis. {_scores_in_words(comparison)}",
+            "Filled: true positives. Hollow: the best false positives of each class, as many as it "
+            "has objects. Where hollow is above filled, errors outrank finds.",
+        ),
+    )
+    tables = (_numbers(comparison), *_confusion(comparison))
+    return Section(*heading, (*reasons, Bullets(tuple(lost)), *figures, *tables))
+
+
+def _figure(
+    comparison: Comparison,
+    folder: Path,
+    name: str,
+    axes: float,
+    paint: Paint,
+    alt: str,
+    caption: str,
+) -> Figure:
+    labels = [experiment.label for experiment in comparison.experiments]
+    height = axes + 0.22 * legend_rows(labels) + 0.1
+    svg = draw(folder, name, height, partial(paint, comparison=comparison))
+    return Figure(name, svg, alt=alt, caption=caption)
+
+
+def _where_lost(experiment: Experiment) -> str:
+    """Between which stages most rare objects are lost, in a sentence."""
+    shares = diagnosis.stage_shares(experiment, RARE)
+    known = {stage: share for stage, share in shares.items() if share is not None}
+    if len(known) < len(diagnosis.STAGES):
+        return f"{experiment.label}: there are no rare objects to follow."
+    covered, candidate, named = known.values()
+    losses = {
+        "before classification: no box covers them": 1 - covered,
+        "in classification: a box covers them, but none of their class": covered - candidate,
+        "in ranking: another class outscores theirs": candidate - named,
+    }
+    where = max(losses, key=lambda name: losses[name])
+    return (
+        f"{experiment.label}: of the rare objects {percent(covered)} % are covered by a box, "
+        f"{percent(candidate)} % by one of their class, and of {percent(named)} % the best box has "
+        f"their class. Most are lost {where} ({percent(losses[where])} %)."
+    )
+
+
+def _scores_in_words(comparison: Comparison) -> str:
+    texts = []
+    for experiment in comparison.experiments:
+        for group in diagnosis.groups_present(comparison):
+            right, wrong = diagnosis.mean_scores(experiment, group)
+            if right is not None and wrong is not None:
+                texts.append(f"{experiment.label}, {group}: {right:.3f} right, {wrong:.3f} wrong")
+    return "; ".join(texts) + "."
+
+
+def _numbers(comparison: Comparison) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for group in diagnosis.groups_present(comparison):
+        for kinds, words, what in (
+            (diagnosis.stage_shares, diagnosis.STAGES, "objects covered by"),
+            (diagnosis.kind_shares, diagnosis.KINDS, "detections"),
+        ):
+            columns = [kinds(experiment, group) for experiment in comparison.experiments]
+            rows += [
+                (
+                    Cell(group),
+                    Cell(f"{what}: {text}"),
+                    *(Cell(percent(own[name]), order=own[name] or 0) for own in columns),
+                )
+                for name, text in words.items()
+            ]
+    labels = [experiment.label for experiment in comparison.experiments]
+    header = ("classes", "percent", *labels)
+    return Table(header, tuple(rows), text_columns=2, is_sortable=True, label="Diagnosis by group")
+
+
+def _confusion(comparison: Comparison) -> list[Block]:
+    pairs = diagnosis.confused_pairs(comparison, RARE)
+    if not pairs:
+        return [Paragraph("No rare object got the name of another class.")]
+    labels = [experiment.label for experiment in comparison.experiments]
+    rows = tuple(
+        (
+            Cell(own.name),
+            Cell(own.named, own.named_group or ""),
+            *(Cell(f"{count:g}" if count % 1 == 0 else f"{count:.1f}") for count in own.counts),
+        )
+        for own in pairs
+    )
+    text = (
+        "Rare objects whose best box has another class: the commonest pairs, with the number of "
+        "objects (mean over seeds)."
+    )
+    header = ("rare class", "got the name of", *labels)
+    return [Paragraph(text), Table(header, rows, text_columns=2, label="Confused rare classes")]

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from dense_lt.report.comparison import compare
+from dense_lt.report.mapping import mapped
+
+
+def mapped_of(run, **loss):
+    run.config["model"]["loss"] = loss
+    return mapped(compare([run]).experiments[0])
+
+
+def test_the_curve_of_efl_is_that_of_its_parameters(make_run):
+    """Exponent 2 + 4 (1 - r); weight exponent / 2, times 0.25 and 0.75."""
+    found = mapped_of(make_run("a"), kind="equalized_focal", gamma=2.0, scale=4.0, alpha=0.25)
+    gamma = 2 + 4 * (1 - found.ratio)
+    np.testing.assert_allclose(found.values["gamma"], gamma, rtol=1e-5)
+    np.testing.assert_allclose(found.values["positive_weight"], gamma / 8, rtol=1e-5)
+    np.testing.assert_allclose(found.values["negative_weight"], gamma * 3 / 8, rtol=1e-5)
+    assert 0 < found.group_ratio["rare"] < found.group_ratio["frequent"] <= 1
+
+
+def test_the_curve_of_eql_v2_is_the_papers_sigmoid(make_run):
+    found = mapped_of(make_run("a"), kind="eql_v2", steepness=12.0, mu=0.8, alpha=4.0)
+    share = 1 / (1 + np.exp(-12 * (found.ratio - 0.8)))
+    np.testing.assert_allclose(found.values["negative_weight"], share, rtol=1e-4)
+    np.testing.assert_allclose(found.values["positive_weight"], 1 + 4 * (1 - share), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss", [{"kind": "softmax"}, {"kind": "eql_v2", "reweight_negatives": False}, {}]
+)
+def test_other_losses_have_no_curve(make_run, loss):
+    assert mapped_of(make_run("a"), **loss) is None
