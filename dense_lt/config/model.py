@@ -32,8 +32,9 @@ class BackboneConfig(Section):
     frozen_stages: int = Field(default=0, ge=0, le=5)
     """Stages that do not train: 0 none, 1 the stem, 2 the stem and the first stage, ..."""
 
-    norm: Literal["train", "frozen", "group"] = "train"
-    """`train`: as timm makes it; `frozen`: nothing of it changes; `group`: GroupNorm instead."""
+    norm: Literal["train", "frozen", "fixed_statistics", "group"] = "train"
+    """`train`: as timm makes it; `frozen`: nothing of it changes; `fixed_statistics`: scale and
+    shift train, mean and variance stay (as in EFL's code); `group`: GroupNorm instead."""
 
     mean: tuple[float, float, float] | None = None
     """Mean of RGB in [0, 1] that is subtracted; null takes timm's for this model."""

@@ -48,7 +48,7 @@ class Backbone(nn.Module):
             pretrained: load timm's weights from its cache or hub.
             weights: local file with weights of this model, instead.
             frozen_stages: stages that do not train; 1 is the stem.
-            norm: "train", "frozen" or "group", see `BackboneConfig`.
+            norm: "train", "frozen", "fixed_statistics" or "group", see `BackboneConfig`.
             options: further arguments of `timm.create_model`.
         """
         super().__init__()
@@ -66,6 +66,9 @@ class Backbone(nn.Module):
             self.body = freeze_batch_norm_2d(self.body)
         self.frozen_stages = frozen_stages
         self._frozen = _freeze(name, self.body, frozen_stages)
+        if norm == "fixed_statistics":
+            norms = (module for module in self.body.modules() if isinstance(module, nn.BatchNorm2d))
+            self._frozen = [*self._frozen, *norms]
         self._channels_last_output = _probe(name, self.body, self.channels)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -76,7 +79,7 @@ class Backbone(nn.Module):
         return list(maps)
 
     def train(self, mode: bool = True) -> Backbone:
-        """As in torch, except that frozen stages stay in evaluation mode (their norms too)."""
+        """As in torch, except that frozen stages and fixed norms stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             module.training = False

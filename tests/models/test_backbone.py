@@ -82,6 +82,16 @@ def test_group_norm_replaces_every_batch_norm(name):
     assert backbone(torch.randn(1, 3, 64, 64))[0].isfinite().all()
 
 
+def test_norms_of_fixed_statistics_train_scale_and_shift_alone():
+    backbone = make(norm="fixed_statistics", frozen_stages=1).train()
+    norms = {n: m for n, m in backbone.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    before = {name: norm.running_mean.clone() for name, norm in norms.items()}
+    sum(x.square().mean() for x in backbone(torch.randn(2, 3, 64, 64) + 3)).backward()
+    for name, norm in norms.items():
+        assert torch.equal(norm.running_mean, before[name])
+        assert (norm.weight.grad is None) == name.endswith("body.bn1"), "the stem is frozen"
+
+
 def test_frozen_norm_has_nothing_to_train():
     names = [n for n, _ in make(norm="frozen").named_parameters() if "bn" in n]
     assert names == []

@@ -16,10 +16,12 @@ from dense_lt.models.priors import PriorGenerator
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = CONFIGS / "lvis"
 CLASSES = 1203
-# 7x7 stem 9,408; with all 1x1 and 3x3 convolutions 23,454,912 weights, norms are frozen (buffers)
-RESNET = 23_454_912
+# 7x7 stem 9,408; with all 1x1 and 3x3 convolutions 23,454,912 weights; scale and shift of norms:
+# 64 in the stem, (64 + 64 + 256) x 3 + 256, (128 + 128 + 512) x 4 + 512, (256 + 256 + 1024) x 6
+# + 1024, (512 + 512 + 2048) x 3 + 2048 in the stages, 26,560 channels in all
+RESNET = 23_454_912 + 2 * 26_560
 # 23 instead of 6 blocks in the third stage: 1x1 from 1024 to 256 channels, 3x3, 1x1 back
-RESNET_101 = RESNET + 17 * (1024 * 256 + 256 * 256 * 9 + 256 * 1024)
+RESNET_101 = RESNET + 17 * (1024 * 256 + 256 * 256 * 9 + 256 * 1024 + 2 * (256 + 256 + 1024))
 # 1x1 from 512, 1024, 2048 channels to 256; three 3x3 and the two of stride 2, all with bias
 PYRAMID = (512 + 1024 + 2048) * 256 + 3 * 256 + 5 * (256 * 256 * 9 + 256)
 # 8 convolutions without bias, each with scale and shift of its norm
@@ -81,10 +83,10 @@ def test_detectors_on_resnet_50(recipe, priors, quality, scales):
     assert len(prior_boxes(recipe, (8, 16, 32, 64, 128), (800, 1344))) == priors * LOCATIONS
 
 
-def test_the_improved_baseline_has_37_6_million_parameters():
+def test_the_improved_baseline_has_37_7_million_parameters():
     """Backbone, pyramid, towers, classifier (256 x 9 x 2406 + 2406), codes, quality."""
     assert count(meta_detector("efl_improved_baseline_r50_2x")) == (
-        23_454_912 + 3_868_672 + 4_722_688 + 5_545_830 + 18_440 + 4_610
+        23_508_032 + 3_868_672 + 4_722_688 + 5_545_830 + 18_440 + 4_610
     )
 
 

@@ -2,7 +2,7 @@
 
 Three things differ besides names. The classifier's channels may be class-first there (`Layout`).
 The first convolution of YOLOX-IP reads blue, green, red, and the four pixels of a cell in rows;
-ours reads red, green, blue, and columns. Frozen norms have a counter there that counts nothing.
+ours reads red, green, blue, and columns. All norms have counters there, ours not when frozen.
 
 Source: names, orders and buffers read off the public repository ModelTC/United-Perception, commit
 52aaeb9. The published files themselves were not at hand.
