@@ -78,7 +78,7 @@ class FiguresSection(Section):
     metric: Literal["box AP", "mask AP", "AP50"]
     overall: float = Field(gt=0, lt=100)
     groups: dict[str, float] = Field(default={})
-    """AP by group of classes; empty where only the whole was published."""
+    """AP by group of classes, those that were published."""
 
     source: str
     """Table or file in which these numbers stand."""
@@ -113,7 +113,7 @@ class RecipeCard(Section):
     def _groups_are_those_of_the_data(self) -> Self:
         known = GROUPS[self.protocol.data]
         for figures in self.published:
-            if figures.groups and tuple(figures.groups) != known:
+            if list(figures.groups) != [name for name in known if name in figures.groups]:
                 raise ValueError(
                     f"`published.groups` of {self.protocol.data} are {', '.join(known)}, in this "
                     f"order, got {', '.join(figures.groups)}"
@@ -123,14 +123,14 @@ class RecipeCard(Section):
     def rows(self, name: str) -> list[tuple[str, ...]]:
         """Lines for a table with `HEADER`: one for each metric, or one without a number."""
         if not self.published:
-            return [(name, self.title, self.protocol.metric, "-", "-", "no verified number")]
+            return [(name, self.title, "-", "-", "-", "no verified number")]
         return [
             (
                 name,
                 self.title,
                 figures.metric,
-                f"{figures.overall:g}",
-                " / ".join(f"{value:.1f}" for value in figures.groups.values()) or "-",
+                str(figures.overall),
+                ", ".join(f"{group} {value:.1f}" for group, value in figures.groups.items()) or "-",
                 figures.source,
             )
             for figures in self.published

@@ -80,14 +80,17 @@ FIGURES = {"metric": "box AP", "overall": 27.5, "source": "e"}
         ({"note": None}, r"without `published` numbers, `unverified` or `note` must say why"),
         ({"training": GOOD["training"] | {"steps": 10}}, r"`epochs` or `steps` must be given"),
         ({"published": [FIGURES | {"overall": 275}]}, r"published\.0\.overall"),
-        ({"published": [FIGURES | {"groups": {"rare": 20.0}}]}, r"are rare, common, frequent"),
+        (
+            {"published": [FIGURES | {"groups": {"common": 1.0, "rare": 2.0}}]},
+            r"are rare, common, frequent",
+        ),
         ({"protocol": GOOD["protocol"] | {"data": "LVIS"}}, r"protocol\.data"),
     ],
 )
 def test_a_wrong_card_is_refused(tmp_path, change, message):
     path = tmp_path / "a.card.yaml"
     path.write_text(yaml.safe_dump(GOOD))
-    assert load_card(path).rows("x") == [("x", "a", "c", "-", "-", "no verified number")]
+    assert load_card(path).rows("x") == [("x", "a", "-", "-", "-", "no verified number")]
     path.write_text(yaml.safe_dump(GOOD | change))
     with pytest.raises(ConfigError, match=message):
         load_card(path)
