@@ -49,6 +49,13 @@ class DenseHeadConfig(Section):
     prior_probability: float = Field(default=0.01, gt=0, lt=1)
     """Score of every class before training (the classifier's bias)."""
 
+    classifier: Literal["linear", "scaled"] = "linear"
+    """`scaled`: a learnt factor on the weights of each logit (LWS; see docs/decoupled.md)."""
+
+    tau: float = Field(default=0.0, ge=0)
+    """In evaluation the weights of each class are divided by their norm to this power
+    (tau-normalisation); 0 leaves them."""
+
     quality: bool = True
     """Predict how good each box is (`quality_loss.target`, on the box tower) and multiply it into
     the score."""

@@ -88,11 +88,25 @@ class BoxHeadConfig(Section):
     objectness_probability: float | None = Field(default=None, gt=0, lt=1)
     """What the logit for "no object" says before training, where there is one; null is one half."""
 
-    classifier: Literal["linear", "normalized"] = "linear"
-    """`normalized`: cosine between features and class weights, both to the power of one."""
+    classifier: Literal["linear", "normalized", "scaled"] = "linear"
+    """`normalized`: cosine between features and class weights, both to the power of one.
+    `scaled`: a learnt factor on the weights of each logit (LWS; see docs/decoupled.md)."""
 
     temperature: PositiveFloat = 20.0
     """Factor on the cosine of a `normalized` classifier."""
+
+    tau: float = Field(default=0.0, ge=0)
+    """In evaluation the weights of each class are divided by their norm to this power
+    (tau-normalisation); 0 leaves them."""
+
+    @model_validator(mode="after")
+    def _weights_have_a_norm(self) -> Self:
+        if self.tau and self.classifier == "normalized":
+            raise ValueError(
+                f"`tau` is {self.tau:g} but a `normalized` classifier ignores the norm of its "
+                "weights; set `tau` to 0"
+            )
+        return self
 
 
 class MaskHeadConfig(Section):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dense_lt.balance.modulation import Column, Modulator, with_column
 from dense_lt.balance.row_weights import Groups, RowPolicy, images_of_rows
 from dense_lt.balance.statistics import GradientStatistics
-from dense_lt.losses.logits import LogitMap, require_plain
+from dense_lt.losses.logits import LogitMap, require_plain, weight_of
 from dense_lt.ops.matching import BACKGROUND
 from dense_lt.ops.sigmoid_loss.arguments import Matrices, Modulation, as_tuple
 from dense_lt.ops.sigmoid_loss.backends import BackendName
@@ -193,9 +193,9 @@ class SigmoidLoss(nn.Module):
             ValueError: a classifier that is not a plain 1x1 or 3x3 convolution.
         """
         require_plain(classifier)
-        weight, bias = classifier.weight, classifier.bias
+        weight, bias = weight_of(classifier), classifier.bias
         if self.logit_map is not None:
-            weight, bias = self.logit_map.convolution(classifier)
+            weight, bias = self.logit_map.convolution(weight, bias)
         call = self._call(labels, normalizer, quality, checked)
         sums = fused_head_loss(features, weight, bias, **call)
         self._note(sums, call["scale"])

@@ -27,11 +27,16 @@ class LogitMap(nn.Module):
         """Matrices (N, K) -> new ones, in float32 at least; nothing else reads them."""
         return [torch.add(self.offset, matrix, alpha=self.factor) for matrix in logits]
 
-    def convolution(self, classifier: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    def convolution(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight and bias of a convolution that makes mapped logits at once."""
-        offset = self.offset.repeat(classifier.out_channels // len(self.offset))
-        bias = offset if classifier.bias is None else offset + self.factor * classifier.bias
-        return self.factor * classifier.weight, bias
+        offset = self.offset.repeat(len(weight) // len(self.offset))
+        return self.factor * weight, offset if bias is None else offset + self.factor * bias
+
+
+def weight_of(classifier: nn.Module) -> Tensor:
+    """What a classifier multiplies features with: its weight, or what it makes of it."""
+    effective = getattr(classifier, "effective_weight", None)
+    return classifier.get_parameter("weight") if effective is None else effective()
 
 
 def require_plain(classifier: nn.Conv2d) -> None:

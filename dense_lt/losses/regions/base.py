@@ -46,6 +46,11 @@ class RegionClassificationLoss(Protocol):
         ...
 
 
+def classes_come_first(loss: RegionClassificationLoss) -> bool:
+    """Whether the first C logits are those of the classes; other losses have `class_logits`."""
+    return not hasattr(loss, "class_logits")
+
+
 def note_softmax(
     statistics: GradientStatistics,
     probabilities: Tensor,

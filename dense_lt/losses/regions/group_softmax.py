@@ -98,6 +98,14 @@ class GroupSoftmaxLoss(nn.Module):
             scores[..., group] = own.softmax(dim=-1)[..., 1:]
         return scores * objectness.softmax(dim=-1)[..., :1]
 
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """`logits` (..., K) -> (..., C) those of the classes in label order."""
+        *columns, _ = self._split(logits)
+        found = logits.new_empty(*logits.shape[:-1], self.num_classes)
+        for group, own in zip(self.groups, columns, strict=True):
+            found[..., group] = own[..., 1:]
+        return found
+
     def _split(self, logits: Tensor) -> tuple[Tensor, ...]:
         return logits.split([*(len(group) + 1 for group in self.groups), 2], dim=-1)
 

@@ -93,6 +93,10 @@ class PairedLoss(nn.Module):
         bias = self.sigmoids.initial_bias(prior, objectness)
         return torch.cat([torch.zeros_like(bias), bias])
 
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """`logits` (..., K) -> (..., C) what the sigmoids of the classes see."""
+        return _differences(logits)[..., : self.num_classes]
+
     def summary(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
         """See `SigmoidLoss.summary`."""
         return self.sigmoids.summary(groups)

@@ -9,6 +9,7 @@ from dense_lt.config.heads import DenseHeadConfig
 from dense_lt.losses.classification import SigmoidLoss
 from dense_lt.models.heads.dense import DenseHead, PerLevelHead
 from dense_lt.models.heads.towers import TowerShape
+from dense_lt.models.rescaled import Rescaling
 
 
 def build_head(
@@ -23,6 +24,8 @@ def build_head(
     Raises:
         ValueError: a shared head for levels of different channels.
     """
+    learnt = config.classifier == "scaled"
+    rescaling = Rescaling(classification.num_classes, classification.num_logits, learnt, config.tau)
     start = config.quality_prior_probability
     shape = TowerShape(**{name: getattr(config, name) for name in TowerShape._fields})
 
@@ -35,6 +38,7 @@ def build_head(
             logit_bias=classification.initial_bias(config.prior_probability),
             quality_bias=math.log(start / (1 - start)) if config.quality else None,
             num_level_scales=num_level_scales,
+            rescaling=rescaling if learnt or config.tau else None,
         )
 
     if not config.shared:

@@ -14,6 +14,7 @@ from dense_lt.models.heads.towers import (
     make_stem,
     make_tower,
 )
+from dense_lt.models.rescaled import RescaledConv2d, Rescaling
 from dense_lt.ops.layout import rows_of_map
 from dense_lt.structures import DensePredictions
 
@@ -35,6 +36,7 @@ class DenseHead(nn.Module):
         logit_bias: Tensor,
         quality_bias: float | None = 0.0,
         num_level_scales: int = 0,
+        rescaling: Rescaling | None = None,
     ) -> None:
         """Build and initialise.
 
@@ -46,6 +48,7 @@ class DenseHead(nn.Module):
             logit_bias: (K,) the classifier's bias before training, the same for every prior.
             quality_bias: logit of the boxes' quality before training; None predicts none.
             num_level_scales: 0, or the number of levels, each with a learnt factor on its codes.
+            rescaling: of the classifier's weights.
         """
         super().__init__()
         self.num_logits = num_logits
@@ -56,7 +59,11 @@ class DenseHead(nn.Module):
         width = tower.channels if tower.num_convs else below
         kernel = tower.output_kernel
         last = partial(nn.Conv2d, width, kernel_size=kernel, padding=kernel // 2)
-        self.classifier = last(priors_per_location * num_logits)
+        self.classifier = (
+            last(priors_per_location * num_logits)
+            if rescaling is None
+            else RescaledConv2d(width, priors_per_location * num_logits, kernel, rescaling)
+        )
         self.box_regressor = last(priors_per_location * 4)
         self.quality_predictor = None if quality_bias is None else last(priors_per_location)
         self.level_scales = nn.Parameter(torch.ones(num_level_scales)) if num_level_scales else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dense_lt.models.rescaled import RescaledLinear, Rescaling
 from dense_lt.models.two_stage.regions import RegionPooling, Regions
 
 
@@ -94,15 +95,20 @@ def normalized(vectors: Tensor) -> Tensor:
 
 
 def linear_classifier(
-    in_features: int, initial_bias: Tensor, *, temperature: float | None = None
+    in_features: int,
+    initial_bias: Tensor,
+    *,
+    temperature: float | None = None,
+    rescaling: Rescaling | None = None,
 ) -> nn.Linear:
     """A classifier whose bias starts at `initial_bias` (K,); normalised if it has a temperature."""
     num_logits = len(initial_bias)
-    classifier = (
-        nn.Linear(in_features, num_logits)
-        if temperature is None
-        else NormalizedLinear(in_features, num_logits, temperature)
-    )
+    if temperature is not None:
+        classifier: nn.Linear = NormalizedLinear(in_features, num_logits, temperature)
+    elif rescaling is not None:
+        classifier = RescaledLinear(in_features, rescaling)
+    else:
+        classifier = nn.Linear(in_features, num_logits)
     nn.init.normal_(classifier.weight, std=0.01)
     with torch.no_grad():
         classifier.bias.copy_(initial_bias)

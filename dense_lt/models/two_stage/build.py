@@ -5,12 +5,13 @@ from __future__ import annotations
 from dense_lt.balance.counts import ClassCounts
 from dense_lt.config.proposals import DenseProposalsConfig, ProposalNetworkConfig
 from dense_lt.config.two_stage import CascadeConfig, RegionsConfig, TwoStageConfig
-from dense_lt.losses.regions.base import RegionClassificationLoss
+from dense_lt.losses.regions.base import RegionClassificationLoss, classes_come_first
 from dense_lt.losses.regions.build import build_region_loss
 from dense_lt.losses.regression import SmoothL1BoxLoss
 from dense_lt.models.assigners.max_iou import MaxIoUAssigner
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
+from dense_lt.models.rescaled import Rescaling
 from dense_lt.models.two_stage.anchors import TorchvisionPriors
 from dense_lt.models.two_stage.box_head import BoxHead, linear_classifier
 from dense_lt.models.two_stage.cascade import CascadeDetector, Stage
@@ -196,6 +197,7 @@ def _box_head(
         head.channels if head.num_layers else in_features,
         bias,
         temperature=head.temperature if head.classifier == "normalized" else None,
+        rescaling=_rescaling(config, classification),
     )
     return BoxHead(
         pooling=_pooling(config, pyramid, config.pool.box_size),
@@ -206,6 +208,20 @@ def _box_head(
         num_boxes=1 if head.class_agnostic else classification.num_classes,
         initialization=head.initialization,
     )
+
+
+def _rescaling(
+    config: TwoStageConfig, classification: RegionClassificationLoss
+) -> Rescaling | None:
+    learnt, tau = config.head.classifier == "scaled", config.head.tau
+    if tau and not classes_come_first(classification):
+        raise ConfigError(
+            f"model.head.tau is {tau:g} but model.loss.kind={config.loss.kind} does not have one "
+            "logit for each class, followed by those of background; set it to 0"
+        )
+    if not learnt and not tau:
+        return None
+    return Rescaling(classification.num_classes, classification.num_logits, learnt, tau)
 
 
 def _mask_branch(
