@@ -6,12 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dense_lt.evaluation.json_files import read_json
 from dense_lt.utils.errors import DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from dense_lt.models.detector import Detector
 
 CLASSIFIER_FILE = "classifier.json"
@@ -71,21 +75,21 @@ def weights_of(detector: Detector, category_ids: Sequence[int | str]) -> Classif
     if not count or not all(isinstance(own, int) for own in category_ids):
         return None
     found = [
-        (detector.get_submodule(name.rpartition(".")[0]), dict(module.named_parameters()))
+        (detector.get_submodule(name.rpartition(".")[0]), _parameters(module))
         for name, module in detector.named_modules()
         if name.rpartition(".")[2] == "classifier" and not hasattr(module, "temperature")
     ]
     found = [
         (head, own)
         for head, own in found
-        if set(own) == {"weight", "bias"}
+        if set(own) - {"scale"} == {"weight", "bias"}
         and len(own["bias"]) % count == 0
         and getattr(head, "num_logits", count) == count
     ]
     if len(found) != 1:
         return None
     head, own = found[0]
-    weight, bias = (own[name].detach().float().cpu().numpy() for name in ("weight", "bias"))
+    weight, bias = (own[name].float().cpu().numpy() for name in ("weight", "bias"))
     norms = (weight.reshape(-1, count, weight[0].size) ** 2).sum(axis=(0, 2)) ** 0.5  # over A, too
     biases = bias.reshape(-1, count).mean(axis=0)
     rows = zip(map(int, category_ids), norms.tolist(), biases.tolist(), strict=True)
@@ -97,25 +101,45 @@ def norms_of(detector: Detector, category_ids: Sequence[int | str]) -> dict[int,
     """Length of each class's weights in the last layer, biases left out.
 
     Over all priors of a location together; the mean over several classifiers (levels with heads of
-    their own, stages of a cascade). A logit for background or objectness after those of the classes
-    is left out.
+    their own, stages of a cascade). Logits for background or objectness after those of the classes
+    are left out; of two logits for a class the difference counts, and a learnt scale is applied.
 
     Returns:
         Category id -> norm; None if no classifier has a row for each class, or if its weights are
         normalised.
     """
-    count, found = len(category_ids), []
+    found = []
     for name, module in detector.named_modules():
         head, _, last = name.rpartition(".")
-        weight = dict(module.named_parameters(recurse=False)).get("weight")
-        if last != "classifier" or weight is None or head.startswith("proposals"):
+        if last != "classifier" or not hasattr(module, "weight") or head.startswith("proposals"):
             continue
-        logits = int(getattr(detector.get_submodule(head), "num_logits", len(weight)))
-        if logits not in (count, count + 1) or hasattr(module, "temperature"):
+        rows = _rows_of_classes(detector, head, module, len(category_ids))
+        if rows is None or hasattr(module, "temperature"):
             return None
-        rows = weight.detach().float().cpu().numpy().reshape(-1, logits, weight[0].numel())
-        found.append((rows[:, :count] ** 2).sum(axis=(0, 2)) ** 0.5)
+        found.append((rows.cpu().numpy() ** 2).sum(axis=(0, 2)) ** 0.5)
     if not found or not all(isinstance(own, int) for own in category_ids):
         return None
-    mean = (sum(found) / len(found)).tolist()
+    mean = np.mean(found, axis=0).tolist()
     return {int(own): norm for own, norm in zip(category_ids, mean, strict=True)}
+
+
+def _rows_of_classes(
+    detector: Detector, head: str, classifier: nn.Module, count: int
+) -> Tensor | None:
+    """(A, C, features) of the classifier of `head`, or None."""
+    weight = _parameters(classifier)["weight"].float().flatten(1)
+    name = f"{head.rpartition('.')[0]}.loss.classification".strip(".")
+    loss: Any = dict(detector.named_modules()).get(name)
+    if hasattr(loss, "class_logits"):  # their order, or number, is the loss's own
+        return loss.class_logits(weight.T).T[None]
+    logits = int(getattr(detector.get_submodule(head), "num_logits", len(weight)))
+    if logits not in (count, count + 1, count + 2):
+        return None
+    return weight.unflatten(0, (-1, logits))[:, :count]
+
+
+def _parameters(classifier: nn.Module) -> dict[str, Tensor]:
+    """Those of a classifier by name, its weight as it is used (see `RescaledLinear`)."""
+    own = {name: parameter.detach() for name, parameter in classifier.named_parameters()}
+    effective = getattr(classifier, "effective_weight", None)
+    return own if effective is None else {**own, "weight": effective().detach()}

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.tiny_two_stage import build as build_two_stage
 from torch import nn
 
 from dense_lt.evaluation.classifier import ClassifierWeights, norms_of, weights_of
@@ -76,6 +77,45 @@ def test_there_are_no_norms_without_a_row_for_every_class():
     assert norms_of(_detector(num_logits=6), [1, 2, 3]) is None
     assert norms_of(nn.Linear(2, 2), [1, 2]) is None
     assert norms_of(_detector(), ["/m/1", "/m/2", "/m/3"]) is None
+
+
+def test_two_logits_of_objectness_are_left_out_too():
+    detector = _detector(num_logits=5)
+    with torch.no_grad():
+        detector["head"].classifier.weight.zero_()
+        detector["head"].classifier.weight[[1, 6]] = 1.0  # class 1 of both priors
+        detector["head"].classifier.weight[[3, 4, 8, 9]] = 9.0
+    assert norms_of(detector, [30, 70, 50]) == pytest.approx({30: 0, 70: 72**0.5, 50: 0})
+
+
+def test_a_region_loss_says_where_its_classes_are():
+    bags = build_two_stage(loss={"kind": "bags"})  # groups [0, 1], [2], [3]
+    weight = bags.head.classifier.weight.detach()
+    norms = norms_of(bags, [5, 6, 7, 8])
+    rows = {5: 1, 6: 2, 7: 4, 8: 6}  # the first row of a group is that of the others
+    assert norms == pytest.approx({own: float(weight[row].norm()) for own, row in rows.items()})
+    pairs = build_two_stage(loss={"kind": "eql_v2", "classifier": "2c_softmax"})
+    weight = pairs.head.classifier.weight
+    expected = (weight[5:9] - weight[:4]).norm(dim=1).tolist()
+    assert list(norms_of(pairs, [5, 6, 7, 8]).values()) == pytest.approx(expected)
+
+
+def test_every_stage_of_a_cascade_counts():
+    detector = build_two_stage(loss={"kind": "bags"}, cascade={})
+    weights = [stage.head.classifier.weight[[1, 2, 4, 6]] for stage in detector.stages]
+    expected = torch.stack([own.norm(dim=1) for own in weights]).mean(dim=0).tolist()
+    assert list(norms_of(detector, [5, 6, 7, 8]).values()) == pytest.approx(expected)
+
+
+def test_a_learnt_scale_counts_as_part_of_the_weights():
+    detector = build_two_stage(head={"classifier": "scaled"}, loss={"kind": "sigmoid"})
+    classifier = detector.head.classifier
+    with torch.no_grad():
+        classifier.scale.copy_(torch.arange(1.0, 5.0))
+    expected = (classifier.weight.norm(dim=1) * classifier.scale).tolist()
+    assert list(norms_of(detector, [5, 6, 7, 8]).values()) == pytest.approx(expected)
+    of_category = weights_of(torch.nn.ModuleDict({"head": detector.head}), [5, 6, 7, 8]).of_category
+    assert [norm for norm, _ in of_category.values()] == pytest.approx(expected)
 
 
 def test_the_classifier_of_proposals_is_not_that_of_the_classes():
