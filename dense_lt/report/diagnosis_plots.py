@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,8 +130,16 @@ def classifier_norms(figure: Figure, comparison: Comparison) -> Hover:
         if norms is None:
             continue
         look, ranks = series_style(index), np.arange(1, len(norms) + 1)
-        points = {"color": look.colour, "marker": look.marker, "gid": f"norms{index}"}
-        axes.scatter(ranks, norms, s=18, alpha=0.55, linewidths=0, **points)
+        axes.scatter(
+            ranks,
+            norms,
+            s=18,
+            alpha=0.55,
+            linewidths=0,
+            color=look.colour,
+            marker=look.marker,
+            gid=f"norms{index}",
+        )
         axes.plot(*curves.smoothed_by_rank(norms), color=look.colour, linestyle=look.dash)
         hover[f"norms{index}"] = texts_by_rank(experiment, norms, "norm over mean norm")
     axes.set_ylim(bottom=0)
@@ -170,18 +178,26 @@ def mapping(figure: Figure, comparison: Comparison, mapped: Sequence[Mapped | No
     legend(figure, comparison, with_marker=True)
 
 
-def balance_by_step(figure: Figure, comparison: Comparison, names: Mapping[str, str]) -> None:
-    """Exponent or weights of each group over training; a panel for each of `names`."""
-    panels = panels_of(figure, list(names.values()))
+def balance_by_step(figure: Figure, comparison: Comparison, quantities: Sequence[str]) -> None:
+    """Exponent and weights over training: a row for each of `quantities`, a column for a group."""
+    groups = diagnosis.groups_present(comparison)
+    grid = figure.subplots(len(quantities), len(groups), sharex=True, sharey="row", squeeze=False)
     for index, experiment in enumerate(comparison.experiments):
         look = series_style(index)
         for run in experiment.runs:
-            for name, title in names.items():
-                steps, values = curves.training_curve(run, name)
-                panels[title].plot(steps, values, color=look.colour, linestyle=look.dash)
-    for title, axes in panels.items():
-        axes.margins(y=0.15)
-        axes.set_title(title, loc="left", fontsize=10)
+            for row, name in enumerate(quantities):
+                for column, group in enumerate(groups):
+                    curve = curves.training_curve(run, f"{name}/{group}")
+                    grid[row, column].plot(*curve, color=look.colour, linestyle=look.dash)
+    for axes, group in zip(grid[0], groups, strict=True):
+        axes.set_title(f"{group} classes", fontsize=10)
+    for axes, name in zip(grid[:, 0], quantities, strict=True):
+        axes.set_ylabel(QUANTITIES[name].replace(" ", "\n", 1))
+        axes.set_ylim(bottom=0)
+        axes.margins(y=0.1)
+    for axes in grid.flat:
+        axes.locator_params(nbins=3)
+    grid[-1, len(groups) // 2].set_xlabel("training step")
     legend(figure, comparison, with_marker=False)
 
 

@@ -53,21 +53,17 @@ def balance_section(comparison: Comparison, folder: Path) -> Section:
 def _over_training(comparison: Comparison, folder: Path) -> Block:
     lines = [line for e in comparison.experiments for run in e.runs for line in run.train_lines]
     logged = {key for line in lines[:: max(1, len(lines) // 500)] for key in line}
-    names = {
-        f"{name}/{group}": f"{words}, {group} classes"
-        for name, words in QUANTITIES.items()
-        for group in GROUPS
-        if f"{name}/{group}" in logged
-    }
+    names = [name for name in QUANTITIES if any(f"{name}/{group}" in logged for group in GROUPS)]
     if not names:
         return Paragraph("Exponents and weights over training are not drawn: nothing logged them.")
     return _figure(
         comparison,
         folder,
         "balance_by_step",
-        0.7 + 1.2 * len(names),
-        partial(diagnosis_plots.balance_by_step, names=names),
-        f"Over training steps, one panel each: {', '.join(names.values())}.",
+        0.8 + 1.2 * len(names),
+        partial(diagnosis_plots.balance_by_step, quantities=names),
+        f"{', '.join(QUANTITIES[name] for name in names)} of rare, common and frequent classes "
+        "over training steps.",
         "Mean over the classes of a group, as logged; one line per run.",
     )
 
@@ -164,7 +160,7 @@ def _figure(
 ) -> Figure:
     labels = [experiment.label for experiment in comparison.experiments]
     height = axes + 0.22 * legend_rows(labels) + 0.1
-    svg = draw(folder, name, height, partial(paint, comparison=comparison))
+    svg = draw(folder, name, height, lambda figure: paint(figure, comparison))
     return Figure(name, svg, alt=alt, caption=caption)
 
 
