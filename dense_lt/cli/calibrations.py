@@ -27,12 +27,17 @@ OPTIONS = {
 }
 """Name -> letter of its strength, and what it does."""
 
+STRONGEST = 10.0
+"""Published strengths are at most 2. Powers far above overflow, and leave nothing but the training
+counts in the scores."""
+
 
 class Training(NamedTuple):
     """What is known of the training set."""
 
-    categories: CategoryTable | None
-    table: AnnotationTable | None
+    categories: CategoryTable | None = None
+    table: AnnotationTable | None = None
+    notes: tuple[str, ...] = ()
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for name, (letter, text) in OPTIONS.items():
         group.add_argument(
-            f"--{name}", nargs="+", type=float, default=[], metavar=letter, help=text
+            f"--{name}", nargs="+", type=_strength(name), default=[], metavar=letter, help=text
         )
     group.add_argument(
         "--classifier",
@@ -50,6 +55,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="for --tau-norm: the run's evaluation/classifier.json; default: the one beside the "
         "predictions",
     )
+
+
+def _strength(name: str) -> Callable[[str], float]:
+    """Reads the strength of one method; 0 is the raw scores, except of FRACAL."""
+    with_zero = name == "fracal"
+    allowed = f"a number {'from 0' if with_zero else 'above 0'} to {STRONGEST:g}"
+
+    def read(text: str) -> float:
+        try:
+            strength = float(text)
+        except ValueError:
+            strength = float("nan")
+        if not 0 <= strength <= STRONGEST or (strength == 0 and not with_zero):
+            raise argparse.ArgumentTypeError(f"{text!r}: it must be {allowed}")
+        return strength
+
+    return read
 
 
 def read_training(arguments: argparse.Namespace) -> Training:
@@ -62,7 +84,7 @@ def read_training(arguments: argparse.Namespace) -> Training:
         from dense_lt.data.lvis import read_annotations
 
         table, categories = read_annotations(arguments.train_annotations, masks=False)
-        return Training(categories, table)
+        return Training(categories, table, _notes(arguments))
     if arguments.fracal:
         raise ConfigError(
             "--fracal looks at where the training objects are; give --train-annotations"
@@ -70,8 +92,19 @@ def read_training(arguments: argparse.Namespace) -> Training:
     if arguments.categories:
         from dense_lt.data.categories import CategoryTable
 
-        return Training(CategoryTable.load(arguments.categories), None)
-    return Training(None, None)
+        return Training(CategoryTable.load(arguments.categories))
+    return Training()
+
+
+def _notes(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """That validation stands in for training, where it does."""
+    training, truth = arguments.train_annotations, arguments.gt
+    if not truth.exists() or not training.samefile(truth):
+        return ()
+    return (
+        f"--train-annotations is the file of --gt ({truth}): frequency groups and calibration come "
+        "from validation; give the training annotations",
+    )
 
 
 def wanted(

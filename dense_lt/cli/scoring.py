@@ -168,7 +168,7 @@ def _score_annotations(arguments: argparse.Namespace) -> dict[str, list[Evaluati
     training = calibrations.read_training(arguments)
     results = {}
     for name, path in _names(arguments).items():
-        files = FilesToScore(arguments.gt, path, training.categories)
+        files = FilesToScore(arguments.gt, path, training.categories, training.notes)
         methods = calibrations.wanted(arguments, training, path)
         results[name] = [
             files.score(

@@ -1,4 +1,4 @@
-"""Are predicted boxes what they should be? Mistakes that give numbers, only very low ones."""
+"""Are predictions what they should be? Mistakes that give numbers, only wrong ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.predictions import Predictions
+from dense_lt.evaluation.rules import Rules
 
 SAMPLE = 10_000
 """Detections that are looked at, spread over the file."""
@@ -53,3 +54,33 @@ def doubts_about_boxes(predictions: Predictions, ground_truth: GroundTruth) -> l
         f"{sizes[first][1]} pixels. Are these corners [x1, y1, x2, y2], or of an image of another "
         "size? [x, y, width, height] is needed"
     ]
+
+
+def doubts_about_calibration(
+    predictions: Predictions, rules: Rules, cap: int, *, pooled: bool = False
+) -> list[str]:
+    """Why calibrated scores change less than they could: what was cut cannot come back.
+
+    Calibration moves only the order of classes, so it acts through a cap that they share, or
+    through a ranking over all of them (`pooled`).
+    """
+    if not len(predictions):
+        return []
+    if rules.cap_unit != "image" and not pooled:
+        return [
+            f"calibration: the {rules.name} protocol ranks each class alone, so nothing changes"
+        ]
+    counts = np.unique(predictions.image_ids, return_counts=True)[1]
+    most, full = int(counts.max()), int(np.count_nonzero(counts == counts.max()))
+    if rules.cap_unit == "image" and most <= cap:
+        return [
+            f"{predictions.source}: no image has more than {most} detections, so a cap of {cap} "
+            "cuts none and calibration changes nothing; predict with more detections per image"
+        ]
+    if full > MANY * len(counts) and most > 1:
+        return [
+            f"{predictions.source}: {full} of {len(counts)} images have exactly {most} detections. "
+            "Were they cut there? Calibration cannot bring back what is gone; predict with more "
+            "detections per image"
+        ]
+    return []

@@ -15,7 +15,7 @@ from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.bootstrap import bootstrap
 from dense_lt.evaluation.calibration import Calibration
 from dense_lt.evaluation.curves import Curves
-from dense_lt.evaluation.doubts import doubts_about_boxes
+from dense_lt.evaluation.doubts import doubts_about_boxes, doubts_about_calibration
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.intervals import SEED
 from dense_lt.evaluation.lvis import match_detections
@@ -221,7 +221,11 @@ def _rules_in_words(settings: ScoreSettings, backend: Backend) -> dict[str, str]
 def _notes(
     ground_truth: GroundTruth, predictions: Predictions, settings: ScoreSettings
 ) -> list[str]:
-    notes = [] if settings.calibration is None else list(settings.calibration.notes)
+    notes: list[str] = []
+    if settings.calibration is not None:
+        notes += settings.calibration.notes
+        pooled, cap = settings.protocol == "pool", settings.all_caps[0]
+        notes += doubts_about_calibration(predictions, settings.rules, cap, pooled=pooled)
     _, known = look_up(ground_truth.category_ids, predictions.category_ids)
     if not known.all():
         ids = np.unique(predictions.category_ids[~known])

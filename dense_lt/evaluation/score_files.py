@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,11 +50,16 @@ class FilesToScore:
     """An annotation file and a predictions file, each read once however often they are scored."""
 
     def __init__(
-        self, ground_truth: Path, predictions: Path, training: CategoryTable | None = None
+        self,
+        ground_truth: Path,
+        predictions: Path,
+        training: CategoryTable | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        """Remember them; see `score_files`."""
+        """Remember them, and `notes` for the results; see `score_files`."""
         self._paths = (ground_truth, predictions)
         self._training = training
+        self._notes = tuple(notes)
         self._inputs: dict[bool, tuple[GroundTruth, Predictions]] = {}
 
     def score(
@@ -84,6 +90,7 @@ class FilesToScore:
             truth, found = read_inputs(*self._paths, settings)
             if self._training is not None:
                 truth = truth.with_training_counts(self._training)
+            truth = replace(truth, notes=(*truth.notes, *self._notes))
             self._inputs[masks] = (truth, found)
         return self._inputs[masks]
 

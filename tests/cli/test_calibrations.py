@@ -58,3 +58,29 @@ def test_the_original_packages_take_no_calibrated_scores(files, capsys):
     train = ["--train-annotations", str(files / "train.json")]
     assert _score(files, "--norcal", "1", "--backend", "lvis", *train) == 2
     assert "--backend lvis scores what the file says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option", ["--norcal", "--logit-adjustment", "--temperature", "--tau-norm"]
+)
+@pytest.mark.parametrize("strength", ["nan", "inf", "-1", "0", "1e9", "much"])
+def test_strengths_out_of_range_are_refused(files, capsys, option, strength):
+    with pytest.raises(SystemExit):
+        _score(files, option, strength)
+    message = f"argument {option}: {strength!r}: it must be a number above 0 to 10"
+    assert message in capsys.readouterr().err
+
+
+def test_fracal_without_its_second_part_is_a_strength(files, capsys):
+    train = ["--train-annotations", str(files / "train.json")]
+    assert _score(files, "--fracal", "0", *train) == 0
+    with pytest.raises(SystemExit):
+        _score(files, "--fracal", "-1", *train)
+    assert "it must be a number from 0 to 10" in capsys.readouterr().err
+
+
+def test_validation_in_place_of_training_is_noted(files, capsys):
+    assert _score(files, "--train-annotations", str(files / "train.json")) == 0
+    assert "come from validation" not in capsys.readouterr().out
+    assert _score(files, "--train-annotations", str(files / "gt.json")) == 0
+    assert "--train-annotations is the file of --gt" in capsys.readouterr().out

@@ -5,7 +5,8 @@ import pytest
 from helpers.evaluation_cases import make_case
 from helpers.evaluation_oracle import columns
 
-from dense_lt.evaluation.doubts import doubts_about_boxes
+from dense_lt.evaluation.doubts import doubts_about_boxes, doubts_about_calibration
+from dense_lt.evaluation.rules import COCO, FIXED, LVIS
 from dense_lt.evaluation.score import score
 
 
@@ -48,3 +49,28 @@ def test_few_boxes_unknown_sizes_and_masks_alone_raise_no_doubts(case):
     unknown = replace(truth, image_sizes=np.zeros_like(truth.image_sizes))
     assert doubts_about_boxes(wrong, unknown) == []
     assert doubts_about_boxes(replace(found, boxes=None), truth) == []
+
+
+def test_calibration_that_can_change_nothing_is_noted(case):
+    _, found = case
+    counts = np.unique(found.image_ids, return_counts=True)[1]
+    most = int(counts.max())
+    (note,) = doubts_about_calibration(found, LVIS, most)
+    assert f"no image has more than {most} detections, so a cap of {most} cuts none" in note
+    assert doubts_about_calibration(found.select(np.arange(0)), LVIS, most) == []
+    for rules in (COCO, FIXED):
+        (note,) = doubts_about_calibration(found, rules, 100)
+        assert "ranks each class alone" in note
+
+
+def test_calibration_of_detections_that_look_cut_is_noted(case):
+    _, found = case
+    ids = np.unique(found.image_ids)
+    cut = np.concatenate([np.flatnonzero(found.image_ids == own)[:2] for own in ids])
+    (note,) = doubts_about_calibration(found.select(cut), LVIS, 1)
+    assert "images have exactly 2 detections. Were they cut there?" in note
+    assert note in doubts_about_calibration(found.select(cut), FIXED, 10_000, pooled=True)
+    uneven = np.concatenate(
+        [np.flatnonzero(found.image_ids == own)[: 1 + k] for k, own in enumerate(ids)]
+    )
+    assert doubts_about_calibration(found.select(uneven), LVIS, 1) == []

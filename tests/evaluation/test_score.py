@@ -81,7 +81,7 @@ def test_an_unknown_image_is_an_error_that_names_the_entry():
 def test_an_unknown_category_is_noted():
     document, records = make_case(0)
     result = score(*columns(document, [{**records[0], "category_id": 4711}]))
-    assert any("1 detections name 1 category ids" in note for note in result.notes)
+    assert any("1 detections, first entry 0, name 1 category ids" in note for note in result.notes)
 
 
 def test_a_mask_of_another_size_is_an_error_that_names_the_entry():
