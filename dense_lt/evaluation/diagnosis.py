@@ -109,8 +109,10 @@ def diagnose(
         norms: category id -> length of the classifier's weights.
 
     Raises:
-        DataError: predictions and truth do not belong together.
+        DataError: predictions have no boxes, or do not belong to the truth.
     """
+    if predictions.boxes is None:
+        raise DataError(f"{predictions.source}: the diagnosis needs a `bbox` of every detection")
     count = len(truth.category_ids)
     objects = select_objects(truth, rules, "bbox")
     table = cell_table(truth, objects, rules)

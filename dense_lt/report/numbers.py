@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from dense_lt.data.categories import RARE
 from dense_lt.report import curves, diagnosis
 from dense_lt.report.comparison import Comparison, Experiment
 from dense_lt.report.cost import COSTS
@@ -23,6 +24,9 @@ def comparison_numbers(comparison: Comparison) -> Json:
         "unlike": [difference.key for difference in comparison.unlike],
         "experiments": [_experiment(comparison, own) for own in comparison.experiments],
         "settings": [asdict(difference) for difference in comparison.settings],
+        "confused_rare_classes": [
+            pair._asdict() for pair in diagnosis.confused_pairs(comparison, RARE)
+        ],
         "class_tables": [
             _classes(comparison, number) for number in range(len(comparison.data_sets))
         ],

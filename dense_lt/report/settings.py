@@ -24,7 +24,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         "machine",
         (
-            *("environment.", "device", "threads", "data.workers"),
+            *("environment.", "device", "threads", "data.workers", "data.prefetch_batches"),
             *("data.cache_images_mb", "data.cache_annotations"),
             *("data.dataset.folder", "data.dataset.root"),
             *("evaluation.batch_size", "evaluation.resamples"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.evaluation_cases import make_case
@@ -121,6 +123,13 @@ def test_without_detections_and_without_groups_there_is_a_diagnosis():
     assert sum(found.objects["all"]) > 0
     assert sum(found.objects["covered"]) == 0
     assert set(found.false_score) == {None}
+
+
+def test_masks_alone_are_no_boxes():
+    document, records = make_case(3)
+    without = replace(predictions_of(records), boxes=None)
+    with pytest.raises(DataError, match="test: the diagnosis needs a `bbox` of every detection"):
+        diagnose(truth_of(document), without)
 
 
 def test_a_diagnosis_survives_its_file(tmp_path):

@@ -21,6 +21,7 @@ def test_the_machine_does_not_make_another_experiment(make_run):
     first, second = make_run("a", seed=0), make_run("b", seed=1)
     second.config["device"] = "cuda"
     second.config["train"]["log_every"] = 5
+    second.config["data"]["prefetch_batches"] = 8
     assert experiment_key(first) == experiment_key(second)
 
 

@@ -68,7 +68,12 @@ def test_a_report_is_a_page_its_markdown_its_figures_and_its_numbers(make_run, t
         re.findall(r"figures/[^)]+", markdown)
     )
     assert page.count("<svg") == len(figures)
-    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["reference"] == "focal"
+    numbers = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert numbers["reference"] == "focal"
+    assert numbers["experiments"][0]["cost"]["parameters"] == 2_500_000
+    stages = {"covered": 0.9, "candidate": 0.8, "named": 0.5}
+    assert numbers["experiments"][0]["diagnosis"]["rare"]["stages"] == pytest.approx(stages)
+    assert numbers["confused_rare_classes"][0]["counts"] == [4.0, 4.0]
     assert len(page) < LIMIT
 
 
