@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dense_lt.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dense_lt.report.runs import Run
 
 HELP = "compare finished runs: a page, the same as Markdown and LaTeX, figures, numbers as JSON"
 
@@ -57,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     folders = [path.resolve() for path in arguments.runs]
     _check(arguments, folders)
-    runs = [diagnosed(read_run(path)) for path in arguments.runs]
+    runs = [diagnosed(with_default_settings(read_run(path))) for path in arguments.runs]
     reference = None
     if arguments.reference is not None:
         reference = runs[folders.index(arguments.reference.resolve())]
@@ -65,6 +70,25 @@ def run(arguments: argparse.Namespace) -> int:
     page = write_report(runs, arguments.out, reference=reference, examples=options)
     sys.stdout.write(f"{summary_table(runs)}\n\n{written(arguments.out)}\n{page}\n")
     return 0
+
+
+def with_default_settings(run: Run) -> Run:
+    """The run with the settings that did not exist when it was made, at their defaults.
+
+    So that runs of different versions are told apart by what they did. Settings that this version
+    does not know, or does not allow, leave all as it is stored.
+    """
+    from pydantic import ValidationError
+
+    from dense_lt.config.experiment import ExperimentConfig
+
+    if run.config is None:
+        return run
+    try:
+        stored = ExperimentConfig.model_validate(run.config)
+    except ValidationError:
+        return run
+    return replace(run, config=stored.model_dump(mode="json"))
 
 
 def written(out: Path) -> str:

@@ -20,8 +20,9 @@ RUNS = "RUN ..."
 ACTIONS = ("score", "compare")
 
 SAME_NUMBERS = (
-    *("device", "threads", "output", "data.workers", "data.cache_images_mb"),
-    *("data.cache_annotations", "evaluation.batch_size", "evaluation.resamples"),
+    *("device", "threads", "output", "data.workers", "data.prefetch_batches"),
+    *("data.cache_images_mb", "data.cache_annotations"),
+    *("evaluation.batch_size", "evaluation.resamples"),
 )
 """Settings that change how a run is evaluated, but not what comes out."""
 

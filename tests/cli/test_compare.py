@@ -1,10 +1,16 @@
 import argparse
+from pathlib import Path
 
 import pytest
 from helpers.fake_runs import write_run
 
 from dense_lt.cli import compare
+from dense_lt.config.load import load_config
+from dense_lt.report.runs import read_run
+from dense_lt.report.settings import experiment_key
 from dense_lt.utils.errors import ConfigError, DataError
+
+CONFIG = Path(__file__).parents[2] / "configs" / "drawn" / "class_weighted_focal.yaml"
 
 
 @pytest.fixture
@@ -68,3 +74,27 @@ def test_a_missing_run_is_named_before_anything_is_written(runs, tmp_path):
     with pytest.raises(DataError, match="nowhere: there is no such run folder"):
         run(runs[0], tmp_path / "nowhere", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_that_did_not_exist_yet_are_at_their_defaults(tmp_path):
+    new = load_config(CONFIG)
+    now = new.model_dump(mode="json")
+    before = {**now, "seed": 1, "data": dict(now["data"]), "train": dict(now["train"])}
+    del before["data"]["prefetch_batches"], before["data"]["decode_short_side"]
+    del before["train"]["ema"]
+    stored = [
+        read_run(write_run(tmp_path / name, config=config))
+        for name, config in (("now", now), ("before", before))
+    ]
+    assert len({experiment_key(run) for run in stored}) == 2
+    complete = [compare.with_default_settings(run) for run in stored]
+    assert len({experiment_key(run) for run in complete}) == 1
+    assert complete[0].config == now
+
+
+def test_settings_that_are_not_known_leave_a_run_as_it_is_stored(tmp_path):
+    run = read_run(write_run(tmp_path / "other", config={"optimiser": "another program's"}))
+    assert compare.with_default_settings(run) is run
+    alone = read_run(write_run(tmp_path / "alone", config=None) / "evaluation" / "results.json")
+    object.__setattr__(alone, "config", None)
+    assert compare.with_default_settings(alone) is alone
