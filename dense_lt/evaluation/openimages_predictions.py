@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,8 @@ def read_openimages_predictions(
 
     Not evaluated, as in the reference: images without any annotation, classes that nobody verified
     in the image, boxes without area. A class that is not listed is an error in the reference; here
-    it is left out with a note.
+    it is left out with a note, as are unknown images and boxes without area; the note names the
+    first row.
 
     Args:
         path: of the file; columns are found by name.
@@ -56,64 +58,86 @@ def read_openimages_predictions(
     Raises:
         DataError: the file cannot be read, a value is not usable, or no image is known.
     """
-    counter = _Counter()
+    counter = _Counter(path)
     parts = [
-        _select(table, truth, counter, path, expand=expand)
-        for table in read_tables(path, COLUMNS, rows)
+        _select(table, truth, counter, expand=expand) for table in read_tables(path, COLUMNS, rows)
     ]
-    if counter.rows and counter.unknown_images == counter.rows:
+    unknown = counter.left_out.get(UNKNOWN_IMAGE)
+    if unknown and unknown.count == counter.rows:
         raise DataError(
-            f"{path}: not one of its images is in {truth.source}. Are these predictions for "
-            "another data set or split?"
+            f"{path}: not one of its images is in {truth.source}, such as {unknown.first}. Are "
+            "these predictions for another data set or split?"
         )
     empty = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0), np.zeros((0, 4)))
     image, category, scores, boxes = map(np.concatenate, zip(empty, *parts, strict=True))
     return OpenImagesPredictions(image, category, scores, boxes, counter.rows, counter.notes())
 
 
-class _Counter:
-    """What was left out, and why."""
+UNKNOWN_IMAGE = "are on images without any annotation"
+UNKNOWN_CLASS = "are of classes that --classes does not list"
+NO_AREA = "have no area"
 
-    def __init__(self) -> None:
-        self.rows = self.unknown_images = self.unknown_classes = self.without_area = 0
+
+class _LeftOut(NamedTuple):
+    """How many rows, and the first of them: "row 3: 'value'"."""
+
+    count: int
+    first: str
+
+
+class _Counter:
+    """What was left out, and why; rows count from 1, below the header."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self.left_out: dict[str, _LeftOut] = {}
         self.beyond: str | None = None
 
-    def look_at(self, boxes: NDArray[np.float64], path: Path) -> None:
+    def look_at(self, boxes: NDArray[np.float64]) -> None:
         """Remember the first box that no fraction of an image describes."""
         if self.beyond is None and len(boxes) and boxes.max() > UNIT:
             first = int(np.argmax((boxes > UNIT).any(axis=1)))
             self.beyond = (
-                f"{path}: row {self.rows + 1 + first} has a coordinate above {UNIT}: "
+                f"{self.path}: row {self.rows + 1 + first} has a coordinate above {UNIT}: "
                 f"{boxes[first].tolist()}. Are these pixels? Fractions of the image are needed"
             )
 
+    def leave_out(self, reason: str, rows: NDArray[np.bool_], values: NDArray[Any]) -> None:
+        """Count those of the next `rows` that are flagged, and remember the first value."""
+        if not rows.any():
+            return
+        first = int(np.argmax(rows))
+        value = values[first].tolist()
+        shown = repr(value.decode(errors="replace") if isinstance(value, bytes) else value)
+        before = self.left_out.get(reason, _LeftOut(0, f"row {self.rows + 1 + first}: {shown}"))
+        self.left_out[reason] = before._replace(count=before.count + int(np.count_nonzero(rows)))
+
     def notes(self) -> tuple[str, ...]:
-        reasons = {
-            "are on images without any annotation": self.unknown_images,
-            "are of classes that --classes does not list": self.unknown_classes,
-            "have no area": self.without_area,
-        }
-        left_out = tuple(f"{n} detections {why}: left out" for why, n in reasons.items() if n)
+        if not self.rows:
+            return (f"{self.path}: there are no detections: precision is 0",)
+        left_out = tuple(
+            f"{self.path}: {own.count} detections {reason}: left out, first {own.first}"
+            for reason, own in self.left_out.items()
+        )
         return left_out if self.beyond is None else (self.beyond, *left_out)
 
 
 Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]
 
 
-def _select(
-    table: Table, truth: OpenImagesTruth, counter: _Counter, path: Path, *, expand: bool
-) -> Columns:
+def _select(table: Table, truth: OpenImagesTruth, counter: _Counter, *, expand: bool) -> Columns:
     scores = table["Score"]
     boxes = np.stack([table[name] for name in CORNERS], axis=1)
-    _check(scores, boxes, f"{path}: row", counter.rows + 1)
-    counter.look_at(boxes, path)
+    _check(scores, boxes, f"{counter.path}: row", counter.rows + 1)
+    counter.look_at(boxes)
     image = _image_index(table["ImageID"], truth.image_ids)
     category = class_index(table["LabelName"], truth.classes)
     area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    counter.leave_out(UNKNOWN_IMAGE, image < 0, table["ImageID"])
+    counter.leave_out(UNKNOWN_CLASS, (image >= 0) & (category < 0), table["LabelName"])
+    counter.leave_out(NO_AREA, (image >= 0) & (category >= 0) & ~area, boxes)
     counter.rows += len(scores)
-    counter.unknown_images += int(np.count_nonzero(image < 0))
-    counter.unknown_classes += int(np.count_nonzero((image >= 0) & (category < 0)))
-    counter.without_area += int(np.count_nonzero((image >= 0) & (category >= 0) & ~area))
     return _evaluated(truth, image, category, scores, boxes, expand=expand)
 
 

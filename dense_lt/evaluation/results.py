@@ -92,8 +92,10 @@ class EvaluationResult:
             The path of the former.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        samples = folder / f"resamples{suffix}.npz"
+        samples.unlink(missing_ok=True)  # an earlier scoring's would be taken for these
         if self.samples is not None:
-            self.samples.save(folder / f"resamples{suffix}.npz")
+            self.samples.save(samples)
         path = folder / f"results{suffix}.json"
         path.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
         self.save_per_class(folder / f"per_class{suffix}.csv")
@@ -122,16 +124,34 @@ class EvaluationResult:
 def save_results(results: Sequence[EvaluationResult], folder: Path) -> list[Path]:
     """Write results.json for the first of `results`; names of the others say what is different.
 
-    Such as results_segm.json, results_fixed.json, results_fixed_segm.json.
+    Such as results_segm.json, results_fixed.json, results_fixed_segm.json. What an earlier scoring
+    left in `folder` under other such names goes, so that all results there belong together.
     """
-    paths = []
+    paths: list[Path] = []
     for result in results:
         parts = [result.protocol] if result.protocol != results[0].protocol else []
         parts += [result.iou_type] if result.iou_type != results[0].iou_type else []
         calibration = result.rules.get("calibration", "").lower().replace(" ", "_")
         parts += [calibration] if calibration else []
         paths.append(result.save(folder, "".join(f"_{part}" for part in parts)))
+    remove_results(folder, keep=paths)
     return paths
+
+
+def remove_results(folder: Path, *, keep: Sequence[Path] = ()) -> None:
+    """Remove the results in `folder` but `keep`, each with its per_class.csv and resamples.
+
+    Only files that hold results of ours are touched.
+    """
+    for path in folder.glob("results*.json"):
+        try:
+            ours = path not in keep and EvaluationResult.load(path) is not None
+        except DataError:
+            ours = False
+        if ours:
+            suffix = path.stem.removeprefix("results")
+            for name in (path.name, f"per_class{suffix}.csv", f"resamples{suffix}.npz"):
+                (folder / name).unlink(missing_ok=True)
 
 
 def why_undefined(name: str, counts: Mapping[str, Any]) -> str:

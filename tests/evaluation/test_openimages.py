@@ -393,8 +393,28 @@ def test_thousands_of_cases_equal_plain_loops(
     _check_against_loops(tmp_path_factory.mktemp("case"), data)
 
 
-def test_no_detections_give_numbers(case: Case) -> None:
+def test_no_detections_give_numbers_and_a_note(case: Case) -> None:
     assert case.precision([("a", "car", LEFT, False)], []) == {"car": 0}
+    found = read_openimages_predictions(case.predictions([]), case.truth([("a", "car", LEFT, 0)]))
+    (note,) = found.notes
+    assert "found.csv: there are no detections: precision is 0" in note
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_what_is_left_out_is_noted_with_its_first_row(case: Case, rows: int) -> None:
+    truth = case.truth([("a", "car", LEFT, False)])
+    line = (0.5, 0.25, 0.0, 0.5)  # XMax below XMin
+    table = [("a", "car", 0.9, LEFT), ("z", "car", 0.5, LEFT), ("a", "yak", 0.5, LEFT)]
+    table += [("a", "car", 0.5, line), ("y", "car", 0.5, LEFT), ("a", "car", 0.5, line)]
+    found = read_openimages_predictions(case.predictions(table), truth, rows=rows)
+    unknown, other, empty = sorted(found.notes, key=lambda note: note.split("first row ")[1])
+    assert (
+        "2 detections are on images without any annotation: left out, first row 2: 'z'" in unknown
+    )
+    assert "1 detections are of classes that --classes does not list" in other
+    assert "first row 3: 'yak'" in other
+    assert "2 detections have no area: left out, first row 4: [0.5, 0.0, 0.25, 0.5]" in empty
+    assert all("found.csv" in note for note in found.notes)
 
 
 def test_predictions_are_written_and_read(case: Case, tmp_path: Path) -> None:

@@ -113,6 +113,19 @@ def test_results_survive_their_file(tmp_path):
     assert len(lines) == 1 + len(boxes.per_class)
 
 
+def test_results_of_an_earlier_scoring_do_not_stay_beside_new_ones(tmp_path):
+    truth, found = columns(*make_case(0))
+    lvis = score(truth, found, ScoreSettings(resamples=100))
+    fixed = score(truth, found, ScoreSettings(protocol="fixed", resamples=100))
+    save_results([lvis, fixed], tmp_path)
+    (tmp_path / "results_of_another_program.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "per_class_mine.csv").write_text("", encoding="utf-8")
+    save_results([score(truth, found)], tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    theirs = ["per_class_mine.csv", "results_of_another_program.json"]
+    assert left == sorted(["per_class.csv", "results.json", *theirs])
+
+
 def test_a_file_that_holds_no_results_is_named(tmp_path):
     path = tmp_path / "results.json"
     path.write_text('{"run": "x"}', encoding="utf-8")
