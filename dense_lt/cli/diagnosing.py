@@ -27,6 +27,7 @@ def _diagnose(run: Run) -> Diagnosis:
     from dense_lt.data.build import annotation_files
     from dense_lt.data.categories import CategoryTable
     from dense_lt.evaluation.annotations import read_ground_truth
+    from dense_lt.evaluation.classifier import CLASSIFIER_FILE, ClassifierWeights
     from dense_lt.evaluation.diagnosis import diagnose
     from dense_lt.evaluation.prediction_files import read_predictions
     from dense_lt.evaluation.score import PROTOCOLS
@@ -46,10 +47,16 @@ def _diagnose(run: Run) -> Diagnosis:
             "only some of the images were scored; `dense-lt eval RUN` saves a diagnosis"
         )
     columns = run.predictions.with_name("predictions")
+    weights = run.predictions.with_name(CLASSIFIER_FILE)
+    norms = {}
+    if weights.is_file():
+        stored = ClassifierWeights.load(weights).of_category
+        norms = {category: norm for category, (norm, _) in stored.items()}
     rules, _ = PROTOCOLS[run.results.protocol]
     return diagnose(
         truth.with_training_counts(CategoryTable.load(table)),
         read_predictions(columns if columns.is_dir() else run.predictions),
         rules=rules,
         cap=run.cap,
+        norms=norms or None,
     )

@@ -7,6 +7,7 @@ from helpers.fake_runs import write_run
 from helpers.oracle_detector import CATEGORIES, IMAGES, document
 
 from dense_lt.cli.diagnosing import diagnosed
+from dense_lt.evaluation.classifier import ClassifierWeights
 from dense_lt.report.runs import read_run
 
 
@@ -33,7 +34,14 @@ def test_an_older_run_is_diagnosed_from_its_predictions_and_left_as_it_is(run):
     diagnosis = diagnosed(run).diagnosis
     assert diagnosis.objects["all"] == [0, 3]
     assert diagnosis.objects["named"] == [0, 1]
+    assert diagnosis.classifier_norms is None
     assert sorted(run.folder.rglob("*")) == before
+
+
+def test_norms_come_from_the_classifier_file_where_there_is_one(run):
+    weights = ClassifierWeights({30: (0.5, -2.0), 70: (1.5, -1.0)}, has_quality=False)
+    weights.save(run.folder / "evaluation" / "classifier.json")
+    assert diagnosed(run).diagnosis.classifier_norms == [0.5, 1.5]
 
 
 def test_what_was_scored_on_a_part_of_the_images_is_not_guessed_at(run):
