@@ -92,12 +92,7 @@ def _evaluate_runs(arguments: argparse.Namespace) -> int:
     from dense_lt.cli.evaluation_run import evaluate_run
     from dense_lt.utils import distributed
 
-    folders = [Path(text) for text in arguments.runs if "=" not in text]
-    overrides = [text for text in arguments.runs if "=" in text] + arguments.overrides
-    if not folders:
-        raise ConfigError(f"eval: settings ({' '.join(overrides)}) but no RUN; give its folder")
-    if len(folders) > 1 and (arguments.out or arguments.checkpoint):
-        raise ConfigError("--out and --checkpoint are for a single RUN; evaluate one at a time")
+    folders, overrides = _folders_and_settings(arguments)
     results, paths, broken = [], [], []
     for folder in folders:
         out = arguments.out or folder / _folder_for(overrides, arguments.checkpoint)
@@ -121,6 +116,18 @@ def _evaluate_runs(arguments: argparse.Namespace) -> int:
         lines = "\n".join(f"  {message}" for message in broken)
         raise DataError(f"{len(broken)} of {len(folders)} runs were not evaluated:\n{lines}")
     return 0
+
+
+def _folders_and_settings(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
+    folders = [Path(text) for text in arguments.runs if "=" not in text]
+    overrides = [text for text in arguments.runs if "=" in text] + arguments.overrides
+    if not folders:
+        raise ConfigError(f"eval: settings ({' '.join(overrides)}) but no RUN; give its folder")
+    if len(folders) > 1 and (arguments.out or arguments.checkpoint):
+        raise ConfigError("--out and --checkpoint are for a single RUN; evaluate one at a time")
+    if arguments.out:
+        scoring.check_out(arguments.out)
+    return folders, overrides
 
 
 def _folder_for(overrides: Sequence[str], checkpoint: Path | None) -> str:

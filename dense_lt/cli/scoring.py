@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 OPEN_IMAGES = ("openimages", "openimages-expanded")
 """Protocols that read other files."""
 
+ONLY_OPEN_IMAGES = ("boxes", "labels", "hierarchy", "classes", "train_counts")
+ONLY_ANNOTATIONS = {
+    **dict.fromkeys(("gt", "train_annotations", "categories", "max_dets", "classifier")),
+    **dict.fromkeys(("norcal", "logit_adjustment", "temperature", "tau_norm", "fracal")),
+    **{"iou_type": ["bbox"], "mask_area": "mask", "backend": "ours"},
+}
+"""Options that the protocols of annotation files read, and what they are if not given."""
+
 FEWEST_DRAWS = 100
 """The ends of a 95% interval need some draws beyond them."""
 
@@ -136,16 +144,30 @@ def _positive(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score every file, write the results, print the table."""
-    from dense_lt.evaluation.results import save_results
+    from dense_lt.evaluation.results import remove_results, save_results
 
+    check_out(arguments.out)
     results, paths = [], []
+    single = len(arguments.predictions) == 1
     measure = _score_open_images if _is_open_images(arguments) else _score_annotations
     for name, own in measure(arguments).items():
-        single = len(arguments.predictions) == 1
         paths += save_results(own, arguments.out if single else arguments.out / name)
         results += own
+    if not single:
+        remove_results(arguments.out)
     report(results, paths)
     return 0
+
+
+def check_out(folder: Path) -> None:
+    """Before anything is computed.
+
+    Raises:
+        ConfigError: `folder`, or a part of its path, is a file.
+    """
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"--out {folder}: {path} is a file; give a folder")
 
 
 def _is_open_images(arguments: argparse.Namespace) -> bool:
@@ -159,7 +181,19 @@ def _is_open_images(arguments: argparse.Namespace) -> bool:
         raise ConfigError(f"--protocol {arguments.protocol[0]} needs --{' and --'.join(missing)}")
     if arguments.train_annotations and arguments.categories:
         raise ConfigError("--train-annotations and --categories say the same; give one of them")
+    _refuse_unused(arguments, True in kinds)
     return True in kinds
+
+
+def _refuse_unused(arguments: argparse.Namespace, open_images: bool) -> None:
+    names = ONLY_ANNOTATIONS if open_images else dict.fromkeys(ONLY_OPEN_IMAGES)
+    given = [name for name in names if getattr(arguments, name) not in (None, [], names[name])]
+    if given:
+        option, others = given[0].replace("_", "-"), ("lvis, fixed, pool and coco", "openimages")
+        raise ConfigError(
+            f"--{option} is for --protocol {others[not open_images]}; --protocol "
+            f"{arguments.protocol[0]} does not read it: leave it out"
+        )
 
 
 def _score_annotations(arguments: argparse.Namespace) -> dict[str, list[EvaluationResult]]:

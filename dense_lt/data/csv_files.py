@@ -105,12 +105,18 @@ def _split(line: str) -> list[str]:
     return [name.strip() for name in next(csv.reader([line]), [])]
 
 
+def shortened(header: list[str], longest: int = 100) -> str:
+    """A header for a message: a file of another kind may have all its text in its first line."""
+    text = ",".join(header)
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def _place(header: list[str], name: str, path: Path) -> int:
     if name in header:
         return header.index(name)
     near = difflib.get_close_matches(name, header, 1)
     hint = f"; did you mean {near[0]!r} to be it?" if near else ""
-    raise DataError(f"{path}: there is no column {name!r}; the header is {','.join(header)}{hint}")
+    raise DataError(f"{path}: there is no column {name!r}; the header is {shortened(header)}{hint}")
 
 
 def _parse(

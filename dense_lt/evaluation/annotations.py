@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -77,6 +78,7 @@ def ground_truth_from(
     if drop_invalid:
         records, kept = drop_invalid_boxes(records, sizes[image], notes)
         image, category = image[kept], category[kept]
+    notes += _ids_given_twice(records)
     encoded = _encode(records, sizes[image], source) if masks else None
     boxes = _boxes(records, encoded, source)
     negatives, not_exhaustive = checked_cells(images, category_ids, source, notes)
@@ -156,16 +158,28 @@ def _known(
     columns = [_integers(records, key, source) for key in ("image_id", "category_id")]
     image, image_known = look_up(image_ids, columns[0])
     category, category_known = look_up(category_ids, columns[1])
-    for what, known in (("image", image_known), ("category", category_known)):
+    for what, known in (("an image", image_known), ("a category", category_known)):
         if not known.all():
             notes.append(
-                f"{np.count_nonzero(~known)} annotations name an {what} id that the ground truth "
+                f"{np.count_nonzero(~known)} annotations name {what} id that the ground truth "
                 "does not list; left out, as the official packages do"
             )
     kept = np.flatnonzero(image_known & category_known)
     if len(kept) < len(records):
         records = [records[index] for index in kept]
     return records, image[kept].astype(np.int32), category[kept].astype(np.int32)
+
+
+def _ids_given_twice(records: Sequence[Record]) -> list[str]:
+    """Ids are not used here, but the official packages look annotations up by them."""
+    counts = Counter(record["id"] for record in records if isinstance(record.get("id"), int))
+    twice = [own for own, count in counts.items() if count > 1]
+    if not twice:
+        return []
+    return [
+        f"{len(twice)} annotation ids are given more than once, such as {twice[0]}; each annotation"
+        " is an object of its own, but the official packages take the last in place of all of them"
+    ]
 
 
 def _integers(records: Sequence[Record], key: str, source: str) -> NDArray[np.int64]:

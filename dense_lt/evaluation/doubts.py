@@ -17,11 +17,17 @@ FEWEST = 10
 MANY = 0.2
 """Part of the boxes from which on a mistake is more likely than an unusual detector."""
 
+ALMOST_ALL = 0.95
+"""Part of the coordinates; a few boxes may reach far out of their image."""
+
 UNIT = 1.5
 """No coordinate of a box in fractions of its image is larger."""
 
 SMALLEST_IMAGE = 16
 """Pixels; in smaller images, boxes may be as small as fractions are."""
+
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
+"""Odd, so that no two keys become one; the golden ratio, as in Knuth's multiplicative hashing."""
 
 
 def doubts_about_boxes(predictions: Predictions, ground_truth: GroundTruth) -> list[str]:
@@ -38,10 +44,13 @@ def doubts_about_boxes(predictions: Predictions, ground_truth: GroundTruth) -> l
     boxes = predictions.boxes[entries].astype(np.float64)
     if len(entries) < FEWEST:
         return []
-    if boxes.max() <= UNIT:
+    small = boxes <= UNIT
+    if small.mean() >= ALMOST_ALL:
+        first = int(np.argmax(small.all(axis=1)))
         return [
-            f"{predictions.source}: no coordinate is above {UNIT}, as in entry {entries[0]}: "
-            f"{boxes[0].tolist()}. Are these fractions of the image? Pixels are needed"
+            f"{predictions.source}: {100 * small.mean():.0f}% of the coordinates are at most "
+            f"{UNIT}, as in entry {entries[first]}: {boxes[first].tolist()}. Are these fractions "
+            "of the image? Pixels are needed"
         ]
     beyond = boxes[:, :2] + boxes[:, 2:] - sizes
     outside = (beyond > 0.05 * sizes).any(axis=1)
@@ -84,3 +93,33 @@ def doubts_about_calibration(
             "detections per image"
         ]
     return []
+
+
+def doubts_about_copies(predictions: Predictions) -> list[str]:
+    """That detections are there twice: same image, category, score and box, to the last bit."""
+    if predictions.boxes is None or not len(predictions):
+        return []
+    columns = [predictions.image_ids, predictions.category_ids, predictions.scores]
+    keys = np.zeros(len(predictions), np.uint64)
+    for column in (*columns, *predictions.boxes.T):
+        bits = np.ascontiguousarray(column, np.int64 if column.dtype.kind in "iu" else np.float64)
+        keys = (keys ^ bits.view(np.uint64)) * _MIXER
+        keys ^= keys >> np.uint64(32)
+    order = np.argsort(keys, kind="stable")
+    copies = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    if not len(copies):
+        return []
+    entry = int(copies.min())
+    first = int(np.flatnonzero(keys == keys[entry])[0])
+    return [
+        f"{predictions.source}: {len(copies)} detections are exact copies of others, first entry "
+        f"{entry} of entry {first}; each copy counts as a false positive"
+    ]
+
+
+def doubts_about_categories(predictions: Predictions, ground_truth: GroundTruth) -> str:
+    """A hint for ids that are not listed: labels from 0 in place of ids from 1; or nothing."""
+    ids, found = ground_truth.category_ids, predictions.category_ids
+    if len(ids) and ids[0] == 1 and found.min(initial=1) == 0:
+        return ". Are these labels from 0? The ids of the ground truth begin at 1"
+    return ""

@@ -21,6 +21,9 @@ from dense_lt.utils.errors import DataError
 PIECE = 1 << 18
 """Bytes of a long list that are parsed at once; what comes of so few stays in cache."""
 
+_MARK = b"\xef\xbb\xbf"
+"""Byte order mark, which some editors put before UTF-8."""
+
 _BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
 """The end of one object of a list, and the comma."""
 
@@ -50,7 +53,7 @@ def read_json(path: Path, *, needed: msgspec.json.Decoder[Any] | None = None) ->
     """
     try:
         with no_garbage_collection():
-            text = path.read_bytes()
+            text = path.read_bytes().removeprefix(_MARK)
             if needed is not None:
                 with contextlib.suppress(msgspec.DecodeError):
                     return needed.decode(text)
@@ -73,7 +76,7 @@ def read_records(path: Path, piece: int = PIECE) -> Iterator[list[Any]]:
     """
     try:
         with path.open("rb") as file, no_garbage_collection():
-            text = file.read(piece)
+            text = (file.read(len(_MARK)).removeprefix(_MARK)) + file.read(piece)
             while text.isspace():
                 text = file.read(piece)
             text = text.lstrip()

@@ -228,7 +228,9 @@ def write_openimages_predictions(
         boxes: (D, 4) x1 y1 x2 y2, fractions of the image.
     """
     columns = (image_ids, classes, scores.tolist(), *boxes[:, [0, 2, 1, 3]].T.tolist())
-    with path.open("w", encoding="utf-8", newline="") as file:
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         writer.writerows(zip(*columns, strict=True))
+    draft.replace(path)

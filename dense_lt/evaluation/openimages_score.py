@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dense_lt.data.csv_files import shortened
 from dense_lt.data.openimages.groups import FIFTHS, rank_groups
 from dense_lt.evaluation.intervals import SEED, Samples
 from dense_lt.evaluation.json_files import read_json
@@ -181,7 +182,8 @@ def _read_count_csv(path: Path) -> dict[str, Any]:
     header = list(rows[0]) if rows else []
     counts = [name for name in header if name.lower().endswith("count")]
     if "LabelName" not in header or not counts:
-        raise DataError(f"{path}: columns LabelName and ...Count are needed, found {header}")
+        found = shortened(header) or "no rows"
+        raise DataError(f"{path}: columns LabelName and ...Count are needed, found {found}")
     return {row["LabelName"]: row[counts[0]] for row in rows}
 
 

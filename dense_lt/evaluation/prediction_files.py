@@ -105,8 +105,11 @@ def _numbers(
     records: Sequence[Record], key: str, source: str, first: int
 ) -> NDArray[np.int64] | NDArray[np.float64]:
     try:
-        values = np.array(list(map(itemgetter(key), records)))
+        given = list(map(itemgetter(key), records))
+        values = np.array(given)
     except (KeyError, ValueError):
+        given, values = [], np.zeros((0, 0))
+    if bool in set(map(type, given)):  # NumPy takes them for 0 and 1 among numbers
         values = np.zeros((0, 0))
     if values.dtype.kind not in "iuf" or values.ndim != 1:
         index = next(i for i, r in enumerate(records) if not _is_number(r.get(key)))
@@ -186,13 +189,15 @@ def _compressed(records: Sequence[Record]) -> PackedMasks | None:
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write a result file that reads back to the same numbers, bit for bit."""
-    with path.open("w", encoding="utf-8") as file:
+    """Write a result file that reads back to the same numbers, bit for bit; whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("w", encoding="utf-8") as file:
         file.write("[")
         for start in range(0, len(predictions), BLOCK):
             records = _records(predictions, start, min(start + BLOCK, len(predictions)))
             file.write((",\n" if start else "\n") + ",\n".join(map(json.dumps, records)))
         file.write("]\n")
+    draft.replace(path)
 
 
 def _records(predictions: Predictions, start: int, stop: int) -> list[Record]:

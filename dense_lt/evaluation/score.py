@@ -15,7 +15,12 @@ from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.bootstrap import bootstrap
 from dense_lt.evaluation.calibration import Calibration
 from dense_lt.evaluation.curves import Curves
-from dense_lt.evaluation.doubts import doubts_about_boxes, doubts_about_calibration
+from dense_lt.evaluation.doubts import (
+    doubts_about_boxes,
+    doubts_about_calibration,
+    doubts_about_categories,
+    doubts_about_copies,
+)
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.intervals import SEED
 from dense_lt.evaluation.lvis import match_detections
@@ -234,6 +239,7 @@ def _notes(
             f"{predictions.source}: {np.count_nonzero(~known)} detections, first entry "
             f"{np.argmin(known)}, name {len(ids)} category ids that {ground_truth.source} does not "
             f"list ({shown}); they only take places under the cap"
+            f"{doubts_about_categories(predictions, ground_truth)}"
         )
     if settings.rules is FIXED and settings.image_cap:
         counts = np.bincount(np.unique(predictions.category_ids[known], return_inverse=True)[1])
@@ -245,6 +251,7 @@ def _notes(
                 "that were capped per image make this protocol's numbers too low"
             )
     notes += doubts_about_boxes(predictions, ground_truth)
+    notes += doubts_about_copies(predictions)
     if not len(predictions):
         notes.append("there are no detections: precision and recall are 0")
     crowds = np.count_nonzero(ground_truth.crowd)

@@ -166,12 +166,24 @@ def test_open_images_files_are_scored(tmp_path, capsys):
     assert result.max_detections is None
 
 
+OPEN_IMAGES = ["--protocol", "openimages", "--boxes", "b.csv", "--classes", "c.csv"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--protocol", "openimages"], "--protocol openimages needs --boxes and --classes"),
         (["--protocol", "openimages", "lvis"], "score it apart"),
         ([], "--protocol lvis needs --gt"),
+        (
+            ["--gt", "a.json", "--boxes", "b.csv"],
+            "--boxes is for --protocol openimages; --protocol lvis",
+        ),
+        ([*OPEN_IMAGES, "--gt", "a.json"], "--gt is for --protocol lvis, fixed, pool and coco"),
+        ([*OPEN_IMAGES, "--norcal", "1"], "--norcal is for --protocol lvis"),
+        ([*OPEN_IMAGES, "--iou-type", "segm"], "--iou-type is for --protocol lvis"),
+        (["--gt", "a.json", "--out", __file__], "test_evaluate.py is a file; give a folder"),
+        (["--gt", "a.json", "--out", f"{__file__}/x"], "test_evaluate.py is a file; give a folder"),
     ],
 )
 def test_files_that_a_protocol_needs_are_asked_for(tmp_path, capsys, options, message):
@@ -318,6 +330,14 @@ def test_predictions_of_the_same_name_are_called_by_their_folders(files):
     for name in ("runA", "runB", "found"):
         result = EvaluationResult.load(files / "out" / name / "results.json")
         assert result.run == name
+
+
+def test_results_of_one_file_do_not_stay_beside_those_of_several(files):
+    assert _score(files, "--resamples", "0") == 0
+    (files / "other.json").write_text((files / "found.json").read_text())
+    both = [str(files / "found.json"), str(files / "other.json")]
+    assert _score(files, "--resamples", "0", "--predictions", *both) == 0
+    assert sorted(path.name for path in (files / "out").iterdir()) == ["found", "other"]
 
 
 def test_the_same_predictions_twice_are_refused(files, capsys):

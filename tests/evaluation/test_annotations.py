@@ -173,3 +173,12 @@ def test_predictions_given_as_ground_truth_are_recognised(tmp_path):
     path.write_text(json.dumps([{"image_id": 1}]), encoding="utf-8")
     with pytest.raises(DataError, match="exchanged"):
         read_ground_truth(path)
+
+
+def test_annotations_that_share_an_id_are_noted():
+    first, *others = _document()["annotations"]
+    again = {**first, "bbox": [1, 1, 5, 5]}
+    truth = _read(_document(annotations=[first, again, *others]))
+    assert len(truth.areas) == 2 + len(others)
+    (note,) = [note for note in truth.notes if "given more than once" in note]
+    assert f"1 annotation ids are given more than once, such as {first['id']}" in note

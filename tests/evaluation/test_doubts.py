@@ -5,7 +5,11 @@ import pytest
 from helpers.evaluation_cases import make_case
 from helpers.evaluation_oracle import columns
 
-from dense_lt.evaluation.doubts import doubts_about_boxes, doubts_about_calibration
+from dense_lt.evaluation.doubts import (
+    doubts_about_boxes,
+    doubts_about_calibration,
+    doubts_about_copies,
+)
 from dense_lt.evaluation.rules import COCO, FIXED, LVIS
 from dense_lt.evaluation.score import score
 
@@ -38,8 +42,12 @@ def test_corners_in_place_of_sides_are_noted_with_an_entry(case):
 
 def test_fractions_of_the_image_are_noted(case):
     truth, found = case
-    (note,) = doubts_about_boxes(replace(found, boxes=found.boxes / 120), truth)
-    assert "found.json: no coordinate is above 1.5, as in entry 0" in note
+    fractions = found.boxes / 120
+    (note,) = doubts_about_boxes(replace(found, boxes=fractions), truth)
+    assert "found.json: 100% of the coordinates are at most 1.5, as in entry 0" in note
+    fractions[0] = found.boxes[0] + 10
+    (note,) = doubts_about_boxes(replace(found, boxes=fractions), truth)
+    assert "as in entry 1: " in note
 
 
 def test_few_boxes_unknown_sizes_and_masks_alone_raise_no_doubts(case):
@@ -74,3 +82,28 @@ def test_calibration_of_detections_that_look_cut_is_noted(case):
         [np.flatnonzero(found.image_ids == own)[: 1 + k] for k, own in enumerate(ids)]
     )
     assert doubts_about_calibration(found.select(uneven), LVIS, 1) == []
+
+
+def test_detections_that_are_there_twice_are_noted(case):
+    truth, found = case
+    found = replace(found, scores=np.linspace(0.1, 0.4, len(found)))
+    assert doubts_about_copies(found) == []
+    number = len(found)
+    (note,) = doubts_about_copies(found.select(np.arange(2 * number) % number))
+    assert f"found.json: {number} detections are exact copies of others" in note
+    assert f"first entry {number} of entry 0" in note
+    assert note in score(truth, found.select(np.arange(2 * number) % number)).notes
+    moved = found.select(np.array([0, 0]))
+    for column in ("image_ids", "category_ids", "scores"):
+        other = getattr(moved, column) * np.array([1, 2], getattr(moved, column).dtype)
+        assert doubts_about_copies(replace(moved, **{column: other})) == []
+    assert doubts_about_copies(replace(moved, boxes=moved.boxes + np.array([[0], [1e-9]]))) == []
+    assert doubts_about_copies(replace(moved, boxes=None)) == []
+
+
+def test_labels_in_place_of_ids_are_noted(case):
+    truth, found = case
+    assert truth.category_ids[0] == 1
+    labels = replace(found, category_ids=found.category_ids - 1)
+    (note,) = [own for own in score(truth, labels).notes if "category ids" in own]
+    assert "Are these labels from 0? The ids of the ground truth begin at 1" in note

@@ -66,3 +66,11 @@ def test_numbers_that_are_not_json_are_left_to_the_checks(tmp_path):
     (records,) = read_records(path)
     assert [str(record["score"]) for record in records] == ["nan", "inf"]
     assert str(read_json(path)) == "[{'score': nan}, {'score': inf}]"
+
+
+@pytest.mark.parametrize("piece", [1, 4, 1000])
+def test_a_byte_order_mark_is_passed_over(tmp_path, piece):
+    path = tmp_path / "found.json"
+    path.write_text(' [{"a": 1}, {"a": 2}]', encoding="utf-8-sig")
+    assert [record for part in read_records(path, piece) for record in part] == [{"a": 1}, {"a": 2}]
+    assert read_json(path) == [{"a": 1}, {"a": 2}]

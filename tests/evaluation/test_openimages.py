@@ -465,3 +465,6 @@ def test_a_missing_column_is_named(case: Case, tmp_path: Path) -> None:
     path = _write(tmp_path / "found.csv", "ImageID LabelName Scores XMin XMax YMin YMax", [])
     with pytest.raises(DataError, match=r"no column 'Score'.*did you mean 'Scores'"):
         read_openimages_predictions(path, truth)
+    path.write_text("x" * 10_000, encoding="utf-8")
+    with pytest.raises(DataError, match=r"the header is x{100}\.\.\.$"):
+        read_openimages_predictions(path, truth)

@@ -143,3 +143,26 @@ def test_rectangles_that_stand_in_for_masks_are_noted(tmp_path):
 def test_missing_predictions_are_named(tmp_path, name):
     with pytest.raises(DataError, match=f"{name}: there is no such file"):
         read_predictions(tmp_path / name)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    predictions = read_predictions(_write(tmp_path, []))
+    path = tmp_path / "out.json"
+    write_predictions(predictions, path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    two = predictions_from([GOOD, GOOD], "x")
+    monkeypatch.setattr("dense_lt.evaluation.prediction_files._records", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_predictions(two, path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ["score", "image_id"])
+@pytest.mark.parametrize("others", [[], [GOOD]])
+def test_true_is_no_number(key, others):
+    with pytest.raises(DataError, match=f"x: entry {len(others)}: `{key}` is True; a number is"):
+        predictions_from([*others, {**GOOD, key: True}], "x")
