@@ -7,6 +7,7 @@ written last.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -140,8 +141,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DataError(f"{rest}: cannot be read as a checkpoint of dense_lt: {error}") from error
     if stored["format"] != FORMAT:
         raise DataError(
-            f"{rest}: checkpoint format {stored['format']}, this version reads {FORMAT}; use the "
-            f"dense_lt that wrote it ({stored.get('versions', {}).get('dense_lt')})."
+            f"{rest}: checkpoint format {stored['format']}, this version reads {FORMAT}; train "
+            f"again, or use the code that wrote it ({_code_of(rest, stored)})."
         )
     try:
         if _checksum(weights) != stored.pop("checksum"):
@@ -184,6 +185,17 @@ def restore_training(detector: nn.Module, checkpoint: Checkpoint) -> None:
     """
     trained = checkpoint.trained or checkpoint.model
     restore_model(detector, replace(checkpoint, model=trained))
+
+
+def _code_of(rest: Path, stored: dict[str, Any]) -> str:
+    """Version and, where the run says so, the commit; several commits share a version."""
+    version = f"dense_lt {stored.get('versions', {}).get('dense_lt')}"
+    try:
+        text = RunFolder(rest.parent.parent).environment.read_text(encoding="utf-8")
+        commit = json.loads(text)["git_commit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        commit = None
+    return f"{version}, commit {commit}" if commit else f"{version}, commit not known"
 
 
 def _rest_of(weights: Path) -> Path:

@@ -193,5 +193,8 @@ def test_another_format_says_which_version_wrote_it(write, tmp_path):
     path = latest_checkpoint(tmp_path).with_suffix(".pt")
     content = torch.load(path, weights_only=True)
     torch.save({**content, "format": 99}, path)
-    with pytest.raises(DataError, match=r"checkpoint format 99, this version reads 2"):
+    with pytest.raises(DataError, match=r"format 99, this version reads 2; train again.*not known"):
+        load_checkpoint(path)
+    (tmp_path / "environment.json").write_text('{"git_commit": "abc123"}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"use the code that wrote it .*commit abc123"):
         load_checkpoint(path)
