@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 from dense_lt.utils import distributed

@@ -138,7 +138,7 @@ def _hooked(step: TrainingStep, watch: Stopwatch) -> Iterator[None]:
     for name, part in parts_of(step.detector).items():
         handles.append(part.register_forward_pre_hook(partial(hooks.begin, name)))
         handles.append(part.register_forward_hook(hooks.end))
-    step.backward = hooks.backward  # type: ignore[method-assign]
+    step.backward = hooks.backward
     try:
         yield
     finally:
