@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from dense_lt.data.augment.build import (
     needs_outlines,
 )
 from dense_lt.data.categories import CategoryTable
-from dense_lt.data.dataset import DetectionDataset
+from dense_lt.data.dataset import DetectionDataset, MissingImages
 from dense_lt.data.drawn.build import annotation_paths, ensure_drawn
 from dense_lt.data.files import SplitFiles, check_paths
 from dense_lt.data.loading import BatchLoader
@@ -36,9 +35,6 @@ from dense_lt.data.sampling import BatchSampler, Draw
 from dense_lt.data.store import cache_folder, read_once
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils.distributed import barrier, is_main
-from dense_lt.utils.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
 
@@ -133,14 +129,16 @@ def _build_splits(
                 files[name].image_folders,
                 transforms[name],
                 seed=seed,
-                mixer=build_mixing(sections[name], table, len(categories), outlines=masks),
                 masks=outlines[name],
                 ignore_crowds=config.ignore_crowds,
+                missing_images=_about_missing(name, config),
                 max_objects=config.max_objects_per_image if name == "train" else None,
                 cache_bytes=config.cache_images_mb * MIB,
                 decode_short_side=config.decode_short_side,
             )
-            _report_missing(built[name], config)
+            built[name].mixer = build_mixing(
+                sections[name], built[name].table, len(categories), outlines=masks
+            )
     assert categories is not None, "no split was asked for"
     return DataSplits(built.get("train"), built.get("val"), categories)
 
@@ -182,6 +180,7 @@ def build_train_loader(
         batches,
         workers=config.workers,
         bad_images="error" if config.on_bad_image == "error" else "replace",
+        seed=seed,
         multiple_of=config.pad_to_multiple_of,
         prefetch=config.prefetch_batches,
     )
@@ -291,9 +290,7 @@ def _read(
             barrier()
 
 
-def _report_missing(dataset: DetectionDataset, config: DataConfig) -> None:
-    if dataset.missing is None:
-        return
+def _about_missing(split: str, config: DataConfig) -> MissingImages:
     if config.on_bad_image == "error":
-        raise DataError(dataset.missing)
-    logger.warning("%s", dataset.missing)
+        return "error"
+    return "leave_out" if split == "train" else "keep"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,18 @@ from dense_lt.data.table import AnnotationTable, Names
 from dense_lt.data.transforms import Annotated, Transform, scale_objects, write_planes
 from dense_lt.ops.matching import IGNORE
 from dense_lt.structures import ImageInfo, Sample, Target
+from dense_lt.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 SUBSET, MIX, STEP = 1, 2, 3
 """Last part of a random key: which objects of a crowded image are used; what is mixed in; what is
 equal for all samples of an optimizer step."""
+
+
+MissingImages = Literal["error", "keep", "leave_out"]
+"""What to do about images that are not there: stop; say so and keep them, each bad when it is asked
+for (validation); say so and have a data set of the others (training)."""
 
 
 class Mixer(Protocol):
@@ -62,13 +68,19 @@ class DetectionDataset:
         seed: augmentation of a sample depends on it and on the sample's position alone.
         masks: whether targets have masks; `table` must hold segmentations.
         ignore_crowds: whether samples have crowd regions; without, these are background.
+        missing_images: what to do about images that are in none of the folders.
         max_objects: more objects than this in an image: a random subset is used.
         cache_bytes: keep decoded images in memory if all fit into so many bytes.
         decode_short_side: decode large JPEG files smaller, while the shorter side keeps so many
             pixels; None decodes whole images.
 
     Attributes:
+        table: of the images that the data set has.
+        mixer: as given; may be set later, when it needs that table.
         missing: a message that names the images that were not found; None when all were.
+
+    Raises:
+        DataError: images are missing, and that is an error, or all are.
     """
 
     def __init__(  # noqa: PLR0913
@@ -82,17 +94,20 @@ class DetectionDataset:
         mixer: Mixer | None = None,
         masks: bool = False,
         ignore_crowds: bool = True,
+        missing_images: MissingImages = "keep",
         max_objects: int | None = None,
         cache_bytes: int = 0,
         decode_short_side: int | None = None,
     ) -> None:
-        self.table = table
         self.categories = categories
+        self.mixer = mixer
         paths = locate_images(table, image_folders)
         self.missing = describe_missing(table, image_folders, paths)
+        if self.missing is not None:
+            table, paths = _settle_missing(table, paths, self.missing, missing_images)
+        self.table = table
         self._paths = Names(str(path) if path else "" for path in paths)
         self._transform = transform
-        self._mixer = mixer
         self._seed = seed
         self._masks = masks
         self._ignore_crowds = ignore_crowds
@@ -130,9 +145,9 @@ class DetectionDataset:
             BadImageError: as for a sample.
         """
         sample = self._load(draw.index, self._objects(draw))
-        if self._mixer is not None:
+        if self.mixer is not None:
             rng = np.random.default_rng((self._seed, draw.position, draw.index, MIX))
-            sample = self._mixer(self, sample, draw, rng)
+            sample = self.mixer(self, sample, draw, rng)
         keys = (self._seed, draw.position), (self._seed, draw.step, STEP)
         sample = self._transform.prepare(sample, *keys)
         target = target_of(sample)
@@ -226,6 +241,22 @@ class DetectionDataset:
         """Of `objects`; the `crowds` after them have none, only their boxes are of use."""
         segmentations = [self.table.segmentation(int(i)) for i in objects]
         return Outlines.from_segmentations([*segmentations, *[None] * crowds], size)
+
+
+def _settle_missing(
+    table: AnnotationTable, paths: list[Path | None], missing: str, action: MissingImages
+) -> tuple[AnnotationTable, list[Path | None]]:
+    """What is left of a data set when images are missing."""
+    found = [index for index, path in enumerate(paths) if path is not None]
+    if action == "error":
+        raise DataError(f"{missing}, or data.on_bad_image=skip to go on without them")
+    if action == "keep":
+        logger.warning("%s. Those missing are skipped", missing)
+        return table, paths
+    if not found:
+        raise DataError(missing)
+    logger.warning("%s. Training goes on with the other %s images", missing, f"{len(found):,}")
+    return table.select(found), [paths[index] for index in found]
 
 
 def target_of(sample: Annotated) -> Target:

@@ -65,8 +65,7 @@ def describe_missing(
     tried = "".join(f"\n  {path}" for path in _candidates(table, missing[0], folders))
     return (
         f"{table.source}: {len(missing)} of {len(table)} images are missing ({names}{more}). Tried "
-        f"for the first:{tried}\nSet the folders of this split's `images`, or "
-        "data.on_bad_image=skip to go on without them."
+        f"for the first:{tried}\nSet the folders of this split's `images`"
     )
 
 
@@ -99,9 +98,7 @@ def read_image(path: Path, size: tuple[int, int], *, short_side: int | None = No
     except FileNotFoundError:
         raise BadImageError(f"{path}: there is no such image") from None
     except UNREADABLE as error:
-        raise BadImageError(
-            f"{path}: cannot be decoded: {error}; replace it, or set data.on_bad_image=skip"
-        ) from error
+        raise BadImageError(f"{path}: cannot be decoded: {error}; replace it") from error
     if pixels.shape[:2] != tuple(size):
         raise BadImageError(
             f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} pixels (width x height), but its "

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -23,8 +24,11 @@ from dense_lt.utils.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 BadImages = Literal["error", "replace", "leave_out"]
-"""What to do about an image that cannot be used: stop; take the next good one of the data set in
+"""What to do about an image that cannot be used: stop; take a random good one of the data set in
 its place (training); go on without it (validation)."""
+
+SUBSTITUTE = 4
+"""Last part of a random key: which images take the place of a bad one."""
 
 
 class _Fetched(NamedTuple):
@@ -38,9 +42,12 @@ class _Fetched(NamedTuple):
 class _Fetcher:
     """Makes whole batches in a loader process."""
 
-    def __init__(self, dataset: DetectionDataset, bad_images: BadImages, multiple_of: int) -> None:
+    def __init__(
+        self, dataset: DetectionDataset, bad_images: BadImages, seed: int, multiple_of: int
+    ) -> None:
         self._dataset = dataset
         self._bad_images = bad_images
+        self._seed = seed
         self._multiple_of = multiple_of
 
     def __len__(self) -> int:
@@ -62,18 +69,28 @@ class _Fetcher:
         return _Fetched(batch._replace(targets=_as_arrays(batch.targets)), tuple(bad))
 
     def _fetch(self, draw: Draw, bad: list[str]) -> Prepared | None:
-        tries = len(self._dataset) if self._bad_images == "replace" else 1
-        for offset in range(tries):
+        for index in self._candidates(draw):
             try:
-                index = (draw.index + offset) % len(self._dataset)
                 return self._dataset.prepare(replace(draw, index=index))
             except BadImageError as error:
                 if self._bad_images == "error":
-                    raise
+                    hint = "data.on_bad_image=skip goes on without such images"
+                    raise BadImageError(f"{error} ({hint})") from error
                 bad.append(str(error))
         if self._bad_images == "replace":
             raise DataError(f"{self._dataset.table.source}: not one of its images can be used")
         return None
+
+    def _candidates(self, draw: Draw) -> Iterator[int]:
+        """The image of `draw`; to replace it all others, in an order of this position's own.
+
+        The nearest good image would come in place of a whole block of bad ones.
+        """
+        yield draw.index
+        if self._bad_images == "replace":
+            random = np.random.default_rng((self._seed, draw.position, SUBSTITUTE))
+            others = random.permutation(len(self._dataset))
+            yield from others[others != draw.index].tolist()
 
 
 class BatchLoader:
@@ -84,6 +101,7 @@ class BatchLoader:
         batches: the draws of every batch.
         workers: processes; 0 works in this one.
         bad_images: what to do about images that cannot be used.
+        seed: with a sample's position, decides which image takes a bad one's place.
         multiple_of: height and width of a batch are padded to a multiple of this.
         prefetch: batches that each process makes ahead.
 
@@ -98,12 +116,13 @@ class BatchLoader:
         *,
         workers: int,
         bad_images: BadImages,
+        seed: int = 0,
         multiple_of: int,
         prefetch: int = 2,
     ) -> None:
         self.skipped: dict[str, None] = {}
         self._loader = DataLoader(
-            _Fetcher(dataset, bad_images, multiple_of),  # type: ignore[arg-type]
+            _Fetcher(dataset, bad_images, seed, multiple_of),  # type: ignore[arg-type]
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=_identity,

@@ -174,8 +174,9 @@ def test_validation_with_other_categories_than_training_is_one_error(tmp_path):
 def test_missing_images_stop_before_the_first_step(tmp_path):
     config = _files(tmp_path)
     (tmp_path / "images" / "b.png").unlink()
-    with pytest.raises(DataError, match=r"train.json: 1 of 3 images are missing \(b.png\)"):
+    with pytest.raises(DataError, match=r"train.json: 1 of 3 images are missing \(b.png\)") as told:
         build_datasets(config, seed=0)
+    assert "or data.on_bad_image=skip to go on without them" in str(told.value)
 
 
 def test_missing_images_can_be_skipped(tmp_path, caplog):
@@ -184,12 +185,25 @@ def test_missing_images_can_be_skipped(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         train, val, _ = build_datasets(config, seed=0)
     assert "1 of 3 images are missing (b.png)" in caplog.text
+    assert "Training goes on with the other 2 images" in caplog.text
+    assert "on_bad_image" not in caplog.text  # it is set
     assert train is not None
     assert val is not None
+    assert train.table.image_ids.tolist() == [11, 8]  # and the epoch is as much shorter
+    assert train[0]["target"]["labels"].tolist() == [2, 1, 2]
+    assert steps_per_epoch(train, config, 1) == 2
     loader = build_train_loader(train, config, batch_size=3, seed=0)
     assert all(len(batch.infos) == 3 for batch in islice(loader, 4))
     evaluated = build_val_loader(val, config, batch_size=2)
     assert [info.image_id for batch in evaluated for info in batch.infos] == [11, 8]
+
+
+def test_nothing_is_trained_without_a_single_image(tmp_path):
+    config = _files(tmp_path, on_bad_image="skip")
+    for path in (tmp_path / "images").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"train.json: 3 of 3 images are missing"):
+        build_datasets(config, seed=0)
 
 
 def test_a_mistyped_path_is_told_before_any_file_is_read(tmp_path):

@@ -218,4 +218,4 @@ def test_missing_images_are_one_message_with_the_paths_tried(tmp_path):
     assert "a.json: 3 of 3 images are missing (a.png, b.png, empty.png)" in message
     for folder in ("no", "where"):
         assert str(tmp_path / folder / "a.png") in message
-    assert "data.on_bad_image=skip" in message
+    assert message.endswith("Set the folders of this split's `images`")

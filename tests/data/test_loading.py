@@ -36,7 +36,7 @@ def test_batches_come_in_order(tmp_path):
 
 def test_a_bad_image_stops_with_its_name(tmp_path):
     loader = _loader(_dataset(tmp_path, spoilt=["b.png"]), [[0], [1]])
-    with pytest.raises(DataError, match=r"b\.png: cannot be decoded"):
+    with pytest.raises(DataError, match=r"b\.png: cannot be decoded.*data\.on_bad_image=skip"):
         list(loader)
 
 
@@ -49,7 +49,7 @@ def test_a_bad_image_stops_a_run_with_workers_by_the_same_one_line(tmp_path, wor
     assert "b.png" in str(caught.value)
 
 
-def test_in_training_the_next_good_image_takes_its_place(tmp_path, caplog):
+def test_in_training_a_good_image_takes_its_place(tmp_path, caplog):
     dataset = _dataset(tmp_path, spoilt=["b.png", "empty.png"])
     loader = _loader(dataset, [[1], [0], [2], [1]], bad_images="replace")
     with caplog.at_level(logging.WARNING):
@@ -57,6 +57,46 @@ def test_in_training_the_next_good_image_takes_its_place(tmp_path, caplog):
     assert len(loader.skipped) == 2
     assert "skipped (2 so far)" in caplog.text
     assert len(caplog.messages) == 2  # each once, however often it is met
+    assert "on_bad_image" not in caplog.text  # it is set
+
+
+def _many(folder, count: int, *, spoilt: range) -> DetectionDataset:
+    content = lvis_content()
+    content["annotations"] = []
+    content["images"] = [
+        {**content["images"][0], "id": number, "file_name": f"{number}.png"}
+        for number in range(count)
+    ]
+    table, categories = read_annotations(write_set(folder, content))
+    for number in spoilt:
+        (folder / f"{number}.png").write_bytes(b"no image")
+    return DetectionDataset(table, categories, [folder], Transform(), seed=0)
+
+
+def test_a_block_of_bad_images_is_replaced_from_all_over_the_data_set(tmp_path):
+    """Not by its neighbour, which would then come a dozen times an epoch."""
+    dataset = _many(tmp_path, 24, spoilt=range(12))
+    draws = [list(range(24))] * 20
+    batches = [
+        [Draw(index, 24 * number + place) for place, index in enumerate(one)]
+        for number, one in enumerate(draws)
+    ]
+    runs = {}
+    for workers in (0, 2):
+        loader = BatchLoader(
+            dataset, batches, workers=workers, bad_images="replace", seed=3, multiple_of=1
+        )
+        runs[workers] = _ids(loader)
+    assert runs[0] == runs[2]
+    substitutes = [number for batch in runs[0] for number in batch[:12]]
+    counts = [substitutes.count(number) for number in range(24)]
+    assert counts[:12] == [0] * 12
+    assert min(counts[12:]) >= 8  # 20 on average
+    assert max(counts) <= 36
+    resumed = BatchLoader(
+        dataset, batches[7:], workers=0, bad_images="replace", seed=3, multiple_of=1
+    )
+    assert _ids(resumed) == runs[0][7:]
 
 
 def test_in_validation_it_is_left_out(tmp_path):
