@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 OPEN_IMAGES = ("openimages", "openimages-expanded")
 """Protocols that read other files."""
 
-ONLY_OPEN_IMAGES = ("boxes", "labels", "hierarchy", "classes", "train_counts")
-ONLY_ANNOTATIONS = {
+ONLY_OPEN_IMAGES: tuple[str, ...] = ("boxes", "labels", "hierarchy", "classes", "train_counts")
+ONLY_ANNOTATIONS: dict[str, object] = {
     **dict.fromkeys(("gt", "train_annotations", "categories", "max_dets", "classifier")),
     **dict.fromkeys(("norcal", "logit_adjustment", "temperature", "tau_norm", "fracal")),
     **{"iou_type": ["bbox"], "mask_area": "mask", "backend": "ours"},

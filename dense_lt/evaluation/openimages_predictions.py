@@ -63,7 +63,7 @@ def read_openimages_predictions(
         _select(table, truth, counter, expand=expand) for table in read_tables(path, COLUMNS, rows)
     ]
     unknown = counter.left_out.get(UNKNOWN_IMAGE)
-    if unknown and unknown.count == counter.rows:
+    if unknown and unknown.rows == counter.rows:
         raise DataError(
             f"{path}: not one of its images is in {truth.source}, such as {unknown.first}. Are "
             "these predictions for another data set or split?"
@@ -81,7 +81,7 @@ NO_AREA = "have no area"
 class _LeftOut(NamedTuple):
     """How many rows, and the first of them: "row 3: 'value'"."""
 
-    count: int
+    rows: int
     first: str
 
 
@@ -111,13 +111,13 @@ class _Counter:
         value = values[first].tolist()
         shown = repr(value.decode(errors="replace") if isinstance(value, bytes) else value)
         before = self.left_out.get(reason, _LeftOut(0, f"row {self.rows + 1 + first}: {shown}"))
-        self.left_out[reason] = before._replace(count=before.count + int(np.count_nonzero(rows)))
+        self.left_out[reason] = before._replace(rows=before.rows + int(np.count_nonzero(rows)))
 
     def notes(self) -> tuple[str, ...]:
         if not self.rows:
             return (f"{self.path}: there are no detections: precision is 0",)
         left_out = tuple(
-            f"{self.path}: {own.count} detections {reason}: left out, first {own.first}"
+            f"{self.path}: {own.rows} detections {reason}: left out, first {own.first}"
             for reason, own in self.left_out.items()
         )
         return left_out if self.beyond is None else (self.beyond, *left_out)

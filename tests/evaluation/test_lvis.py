@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dense_lt.evaluation.lvis import match_detections
+from dense_lt.evaluation.official import evaluate_lvis
 from dense_lt.evaluation.rules import LVIS
 from dense_lt.evaluation.score import ScoreSettings
 
@@ -147,6 +148,17 @@ def test_a_second_detection_of_the_same_object_is_a_false_positive() -> None:
 
 def test_an_annotation_with_id_0_can_be_found() -> None:
     assert _precision(_one_image([CUP]), _found(CUP)) == pytest.approx(1.0)
+
+
+def test_annotations_that_share_an_id_are_objects_of_their_own() -> None:
+    """The package takes the last in place of all: FAR twice, of which one is found."""
+    document = _one_image([CUP, FAR], not_exhaustive_category_ids=[])
+    for annotation in document["annotations"]:
+        annotation["id"] = 7
+    assert _precision(document, _found(CUP, FAR)) == pytest.approx(1.0)
+    package = evaluate_lvis(document, _found(FAR), "bbox").eval["precision"]
+    assert package[0, :, 0, 0].mean() == pytest.approx(51 / 101)
+    assert evaluate_lvis(document, _found(CUP), "bbox").eval["precision"][0, :, 0, 0].mean() == 0
 
 
 def test_unmatched_detections_of_a_not_exhaustive_category_do_not_count() -> None:
