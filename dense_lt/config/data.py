@@ -180,6 +180,10 @@ class DataConfig(Section):
     pixels: much faster on photographs of several megapixels, at slightly other pixel values. null
     decodes whole images."""
 
+    exif: Literal["as_annotated", "obey", "ignore"] = "as_annotated"
+    """Whether a camera's orientation mark turns an image: only where that gives the annotated size;
+    always (annotations made on what viewers show); never (made on the pixels as stored)."""
+
     pad_to_multiple_of: PositiveInt = 32
     """Height and width of a batch are padded to a multiple of this."""
 

@@ -135,6 +135,7 @@ def _build_splits(
                 max_objects=config.max_objects_per_image if name == "train" else None,
                 cache_bytes=config.cache_images_mb * MIB,
                 decode_short_side=config.decode_short_side,
+                exif=config.exif,
             )
             built[name].mixer = build_mixing(
                 sections[name], built[name].table, len(categories), outlines=masks

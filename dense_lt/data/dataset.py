@@ -12,7 +12,13 @@ import torch
 
 from dense_lt.data.batching import Prepared, to_masks
 from dense_lt.data.categories import CategoryTable
-from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
+from dense_lt.data.images import (
+    BadImageError,
+    ExifRule,
+    describe_missing,
+    locate_images,
+    read_image,
+)
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
 from dense_lt.data.table import AnnotationTable, Names
@@ -73,6 +79,7 @@ class DetectionDataset:
         cache_bytes: keep decoded images in memory if all fit into so many bytes.
         decode_short_side: decode large JPEG files smaller, while the shorter side keeps so many
             pixels; None decodes whole images.
+        exif: whether pixels are turned by a camera's mark.
 
     Attributes:
         table: of the images that the data set has.
@@ -98,6 +105,7 @@ class DetectionDataset:
         max_objects: int | None = None,
         cache_bytes: int = 0,
         decode_short_side: int | None = None,
+        exif: ExifRule = "as_annotated",
     ) -> None:
         self.categories = categories
         self.mixer = mixer
@@ -113,6 +121,8 @@ class DetectionDataset:
         self._ignore_crowds = ignore_crowds
         self._max_objects = max_objects
         self._decode_short_side = decode_short_side
+        self._exif: ExifRule = exif
+        self._doubts: list[str] = []
         total = 3 * int((table.heights.astype(np.int64) * table.widths).sum())
         self._cache: dict[int, np.ndarray] | None = {} if total <= cache_bytes else None
         if max_objects is not None and (np.diff(table.offsets) > max_objects).any():
@@ -161,6 +171,11 @@ class DetectionDataset:
         """
         return self._load(index, self._objects_of(index))
 
+    @property
+    def doubt(self) -> str | None:
+        """About the first image met whose EXIF mark its size does not judge."""
+        return next(iter(self._doubts), None)
+
     def labels_of(self, index: int) -> frozenset[int]:
         """Classes in an image, without reading it."""
         return self.table.labels_of(index)
@@ -192,7 +207,13 @@ class DetectionDataset:
                 f"({self.table.file_names[index]}) is missing"
             )
         size = (int(self.table.heights[index]), int(self.table.widths[index]))
-        pixels = read_image(Path(path), size, short_side=self._decode_short_side)
+        pixels = read_image(
+            Path(path),
+            size,
+            short_side=self._decode_short_side,
+            exif=self._exif,
+            doubt=None if self._doubts else self._doubts.append,
+        )
         if self._cache is not None:
             pixels.flags.writeable = False  # what comes of it is a copy
             self._cache[index] = pixels

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils.errors import DataError
@@ -33,6 +34,15 @@ UNREADABLE = (
 
 PARTS = (8, 4, 2)
 """A JPEG file can be decoded at 1/8, 1/4 or 1/2 of its size for less than it costs whole."""
+
+
+ExifRule = Literal["as_annotated", "obey", "ignore"]
+"""What a camera's mark (EXIF orientation) does to pixels: they are turned where only that gives the
+annotated size; always; never."""
+
+MIRRORED_OR_TURNED = range(2, 9)
+EXCHANGING = range(5, 9)
+"""EXIF orientations that exchange width and height; 2, 3 and 4 keep them."""
 
 
 class BadImageError(DataError):
@@ -69,17 +79,28 @@ def describe_missing(
     )
 
 
-def read_image(path: Path, size: tuple[int, int], *, short_side: int | None = None) -> np.ndarray:
+def read_image(
+    path: Path,
+    size: tuple[int, int],
+    *,
+    short_side: int | None = None,
+    exif: ExifRule = "as_annotated",
+    doubt: Callable[[str], None] | None = None,
+) -> np.ndarray:
     """Pixels of an image file, whatever its kind.
 
-    COCO and LVIS annotations refer to the pixels as they are stored; a camera's rotation mark
-    (EXIF) is obeyed only where it turns the image into the annotated size.
+    COCO and LVIS annotations refer to the pixels as they are stored, those of some tools to the
+    image as a viewer shows it. Which of the two has the annotated size decides, unless `exif` does.
+    TIFF files are always turned: Pillow knows them in no other way.
 
     Args:
         path: of a grey-scale, palette, CMYK, RGB or 16-bit file, with or without transparency.
         size: (height, width) according to the annotations.
         short_side: take a JPEG file at 1/2, 1/4 or 1/8 of its size, as long as its shorter side
             keeps so many pixels; None takes all pixels.
+        exif: whether a camera's orientation mark is obeyed.
+        doubt: is called with a message where `as_annotated` leaves pixels as stored although
+            turning them would give the same size.
 
     Returns:
         (height, width, 3) uint8, RGB; smaller only if `short_side` allows it, each side then
@@ -90,11 +111,17 @@ def read_image(path: Path, size: tuple[int, int], *, short_side: int | None = No
     """
     try:
         with Image.open(path) as file:
-            if short_side and file.size == size[::-1] and _reduce(file, short_side):
+            mark = orientation(file)
+            turn = _is_obeyed(mark, file, size, exif)
+            if doubt and exif == "as_annotated" and not turn and _keeps_size(mark, file):
+                doubt(_describe_doubt(path, mark))
+            if turn:
+                pixels = _to_rgb(ImageOps.exif_transpose(file))
+            elif short_side and file.size == size[::-1] and _reduce(file, short_side):
                 return _to_rgb(file)
-            pixels = _decode_jpeg(file, path, size)
-            if pixels is None:
-                pixels = _to_rgb(_oriented(file, size))
+            else:
+                pixels = _decode_jpeg(file, path, size)
+                pixels = _to_rgb(file) if pixels is None else pixels
     except FileNotFoundError:
         raise BadImageError(f"{path}: there is no such image") from None
     except UNREADABLE as error:
@@ -103,8 +130,45 @@ def read_image(path: Path, size: tuple[int, int], *, short_side: int | None = No
         raise BadImageError(
             f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} pixels (width x height), but its "
             f"annotations say {size[1]} x {size[0]}; use the image they were made for"
+            + ("" if exif == "as_annotated" or mark == 1 else f", or another data.exif than {exif}")
         )
     return pixels
+
+
+def orientation(file: Image.Image) -> int:
+    """The EXIF orientation of an open file, 1 (as stored) to 8; 1 where it is broken.
+
+    Of TIFF files it is always 1, because Pillow itself turns them.
+    """
+    if file.format == "TIFF":
+        return 1
+    if file.format == "PNG":
+        file.load()  # the mark may stand behind the pixels
+    try:
+        mark = file.getexif().get(ExifTags.Base.Orientation)
+    except (*UNREADABLE, KeyError, TypeError):
+        return 1
+    return int(mark) if mark in MIRRORED_OR_TURNED else 1
+
+
+def _is_obeyed(mark: int, file: Image.Image, size: tuple[int, int], exif: ExifRule) -> bool:
+    if exif == "as_annotated":
+        return mark in EXCHANGING and file.size == size != size[::-1]
+    return exif == "obey" and mark != 1
+
+
+def _keeps_size(mark: int, file: Image.Image) -> bool:
+    """Whether obeying a mark changes an image, but not its size."""
+    return mark != 1 and (mark not in EXCHANGING or file.width == file.height)
+
+
+def _describe_doubt(path: Path, mark: int) -> str:
+    return (
+        f"{path}: its EXIF orientation is {mark}, and its size does not tell whether the "
+        "annotations were made on the image as it is stored or as viewers show it; it is taken as "
+        "stored. Look at the samples of `dense-lt data check`, and set data.exif to `obey` or "
+        "`ignore`; further images like it are not named"
+    )
 
 
 def _decode_jpeg(file: Image.Image, path: Path, size: tuple[int, int]) -> np.ndarray | None:
@@ -134,13 +198,6 @@ def _reduce(file: Image.Image, short_side: int) -> bool:
         return False
     file.draft(None, (file.width // part, file.height // part))
     return True
-
-
-def _oriented(file: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    if file.size == (width, height) or file.size != (height, width):
-        return file
-    return ImageOps.exif_transpose(file)
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

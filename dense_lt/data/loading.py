@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
+from weakref import WeakSet
 
 import cv2
 import numpy as np
@@ -31,12 +32,17 @@ SUBSTITUTE = 4
 """Last part of a random key: which images take the place of a bad one."""
 
 
+_TOLD: WeakSet[DetectionDataset] = WeakSet()
+"""Data sets of which a doubt was logged: each epoch of validation has a loader of its own."""
+
+
 class _Fetched(NamedTuple):
     """What comes out of a loader process."""
 
     batch: Batch | None  # None: every image of it was bad
     bad: tuple[str, ...]  # what was wrong with images that were skipped
     error: ConfigError | DataError | None = None  # raised where the loop runs, without a traceback
+    doubt: str | None = None  # see `DetectionDataset.doubt`
 
 
 class _Fetcher:
@@ -66,7 +72,8 @@ class _Fetcher:
         if not samples:
             return _Fetched(None, tuple(bad))
         batch = collate(samples, multiple_of=self._multiple_of)
-        return _Fetched(batch._replace(targets=_as_arrays(batch.targets)), tuple(bad))
+        batch = batch._replace(targets=_as_arrays(batch.targets))
+        return _Fetched(batch, tuple(bad), doubt=self._dataset.doubt)
 
     def _fetch(self, draw: Draw, bad: list[str]) -> Prepared | None:
         for index in self._candidates(draw):
@@ -131,6 +138,7 @@ class BatchLoader:
             prefetch_factor=prefetch if workers else None,
             pin_memory=torch.cuda.is_available(),
         )
+        self._dataset = dataset
         self._batches = batches
 
     def __iter__(self) -> Iterator[Batch]:
@@ -139,6 +147,9 @@ class BatchLoader:
                 if message not in self.skipped:
                     self.skipped[message] = None
                     logger.warning("skipped (%d so far): %s", len(self.skipped), message)
+            if fetched.doubt and self._dataset not in _TOLD:
+                _TOLD.add(self._dataset)
+                logger.warning("%s", fetched.doubt)
             if fetched.error is not None:
                 raise fetched.error
             if fetched.batch is not None:

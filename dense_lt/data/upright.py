@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
-from dense_lt.data.images import UNREADABLE, read_image
+from dense_lt.data.images import EXCHANGING, UNREADABLE, orientation, read_image
 from dense_lt.utils.errors import DataError
-
-_TURNED = range(5, 9)
-"""EXIF orientations that exchange width and height."""
 
 
 def read_upright(path: Path) -> np.ndarray:
-    """Pixels (H, W, 3) uint8, RGB, turned as a camera's rotation mark (EXIF) says.
+    """Pixels (H, W, 3) uint8, RGB, turned and mirrored as a camera's mark (EXIF) says.
 
     Raises:
         DataError: the file is missing, or no image that can be decoded.
@@ -23,8 +20,8 @@ def read_upright(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as file:
             width, height = file.size
-            turned = file.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        return read_image(path, (width, height) if turned else (height, width))
+            turned = orientation(file) in EXCHANGING
+        return read_image(path, (width, height) if turned else (height, width), exif="obey")
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image") from None
     except UNREADABLE as error:

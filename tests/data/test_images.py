@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 from helpers.annotation_files import coco_content, lvis_content, write_json
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
 from dense_lt.data.lvis import read_annotations
+from dense_lt.data.upright import read_upright
 
 SIZE = (30, 40)
 """Height and width of the test picture: bands of red, green and blue, from left to right."""
@@ -80,6 +81,70 @@ def test_a_rotation_mark_is_obeyed_where_only_the_turned_image_has_the_annotated
     _save_rotated(tmp_path / "a.jpg", 6)  # shown turned by 90 degrees, clockwise
     pixels = read_image(tmp_path / "a.jpg", SIZE[::-1])
     assert pixels[[5, 20, 33], 15].argmax(axis=1).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("mark", range(1, 9))
+def test_marks_are_obeyed_or_ignored_on_request(tmp_path, name, mark):
+    _save_rotated(tmp_path / name, mark)
+    with Image.open(tmp_path / name) as file:
+        expected = np.asarray(ImageOps.exif_transpose(file).convert("RGB")).astype(int)
+    obeyed = read_image(tmp_path / name, expected.shape[:2], exif="obey")
+    assert np.abs(obeyed - expected).max() <= 2
+    assert _is_bands(obeyed) if mark in (1, 4) else not _is_upright_bands(obeyed)
+    assert _is_bands(read_image(tmp_path / name, SIZE, exif="ignore"))
+    assert _is_bands(read_image(tmp_path / name, SIZE))
+
+
+def _is_upright_bands(pixels: np.ndarray) -> bool:
+    return pixels.shape == (*SIZE, 3) and _is_bands(pixels)
+
+
+def test_a_size_that_only_another_rule_gives_names_the_setting(tmp_path):
+    _save_rotated(tmp_path / "a.jpg", 6)
+    with pytest.raises(BadImageError, match=r"is 30 x 40 .* or another data\.exif than obey"):
+        read_image(tmp_path / "a.jpg", SIZE, exif="obey")
+
+
+@pytest.mark.parametrize(
+    ("mark", "square", "doubted"),
+    [
+        *((1, True, False), (2, False, True), (3, False, True), (4, False, True)),
+        *((5, False, False), (8, False, False), (6, True, True), (99, True, False)),
+    ],
+)
+def test_a_mark_that_the_size_does_not_judge_is_a_doubt(tmp_path, mark, square, doubted):
+    exif = Image.Exif()
+    exif[0x0112] = mark
+    pixels = _bands()[:, :30] if square else _bands()
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    doubts: list[str] = []
+    read_image(tmp_path / "a.jpg", pixels.shape[:2], doubt=doubts.append)
+    assert len(doubts) == doubted
+    if doubts:
+        assert f"a.jpg: its EXIF orientation is {mark}" in doubts[0]
+        assert "set data.exif to `obey` or `ignore`" in doubts[0]
+    read_image(tmp_path / "a.jpg", pixels.shape[:2], exif="ignore", doubt=doubts.append)
+    assert len(doubts) == doubted  # the setting has decided
+
+
+def test_a_broken_mark_is_none(tmp_path):
+    Image.fromarray(_bands()).save(tmp_path / "a.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff")
+    assert _is_bands(read_image(tmp_path / "a.jpg", SIZE, exif="obey"))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("mark", range(1, 9))
+@pytest.mark.parametrize("width", [30, 40])
+def test_images_without_annotations_are_always_turned(tmp_path, name, mark, width):
+    exif = Image.Exif()
+    exif[0x0112] = mark
+    Image.fromarray(_bands()[:, :width]).save(tmp_path / name, exif=exif)
+    with Image.open(tmp_path / name) as file:
+        shown = np.asarray(ImageOps.exif_transpose(file).convert("RGB")).astype(int)
+    pixels = read_upright(tmp_path / name)
+    assert pixels.shape == shown.shape
+    assert np.abs(pixels - shown).max() <= 2
 
 
 def test_another_size_than_annotated_names_both(tmp_path):

@@ -3,6 +3,7 @@ from itertools import islice
 
 import pytest
 from helpers.annotation_files import lvis_content, write_set
+from PIL import Image
 
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.loading import BatchLoader
@@ -97,6 +98,21 @@ def test_a_block_of_bad_images_is_replaced_from_all_over_the_data_set(tmp_path):
         dataset, batches[7:], workers=0, bad_images="replace", seed=3, multiple_of=1
     )
     assert _ids(resumed) == runs[0][7:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_that_may_have_to_be_turned_are_told_once(tmp_path, caplog, workers):
+    dataset = _dataset(tmp_path)
+    mark = Image.Exif()
+    mark[0x0112] = 3
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as file:
+            file.save(tmp_path / name, exif=mark)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            list(_loader(dataset, [[0], [1], [2], [0]], workers=workers))
+    (message,) = caplog.messages
+    assert ".png: its EXIF orientation is 3" in message
 
 
 def test_in_validation_it_is_left_out(tmp_path):

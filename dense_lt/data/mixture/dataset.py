@@ -60,6 +60,11 @@ class ConcatenatedDataset(DetectionDataset):
         part, index = self._find(index)
         return part.read_image(index)
 
+    @property
+    def doubt(self) -> str | None:
+        """About the first image met whose EXIF mark its size does not judge."""
+        return next((part.doubt for part in self.parts if part.doubt), None)
+
     def _find(self, index: int) -> tuple[DetectionDataset, int]:
         number = int(np.searchsorted(self._firsts, index, side="right")) - 1
         return self.parts[number], index - int(self._firsts[number])

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from helpers.annotation_files import coco_content, lvis_content, write_images, write_json
+from PIL import Image
 
 from dense_lt.config.data import DataConfig
 from dense_lt.config.transforms import TransformsConfig
@@ -84,6 +85,19 @@ def test_a_missing_image_of_any_part_is_told(tmp_path):
     assert train is not None
     assert train.missing is not None
     assert "1 of 2 images are missing (a.png)" in train.missing
+
+
+def test_a_doubt_of_any_part_is_told(tmp_path):
+    train, _, _ = build_datasets(_mixture(tmp_path), seed=0)
+    assert train is not None
+    mark = Image.Exif()
+    mark[0x0112] = 2
+    with Image.open(tmp_path / "b" / "a.png") as file:
+        file.save(tmp_path / "b" / "a.png", exif=mark)
+    for index in range(len(train)):
+        train.read_image(index)
+    assert train.doubt is not None
+    assert f"{tmp_path / 'b' / 'a.png'}: its EXIF orientation is 2" in train.doubt
 
 
 @pytest.mark.parametrize(
