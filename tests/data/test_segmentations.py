@@ -41,3 +41,18 @@ def test_polygons_are_united_and_rasterised_as_pycocotools_does():
     expected = np.zeros((10, 10), dtype=np.uint8)
     expected[0:4, 0:4] = expected[6:8, 6:8] = 1
     assert (to_mask(squares, 10, 10) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [
+        ({"size": [6, 9], "counts": [5, 5]}, "the runs add up to 10 pixels"),
+        ({"size": [6, 9], "counts": "55"}, "the runs add up to 10 pixels"),
+        ({"size": [6, 9], "counts": [50, 50]}, "the runs add up to 100 pixels"),
+        ({"size": [6, 9], "counts": "\x01\x02zz"}, "cannot be decoded"),
+        ({"size": [9, 6], "counts": [54]}, r"its size is \[9, 6\], its image is \[6, 9\]"),
+    ],
+)
+def test_runs_that_do_not_fill_their_image_are_never_decoded(runs, told):
+    with pytest.raises(ValueError, match=told):
+        to_mask(unpack(pack(runs)), 6, 9)

@@ -67,6 +67,9 @@ def test_a_good_file_has_no_faults():
         (POLYGON, [[1, 1, 5, 1]], "a polygon needs three or more pairs"),
         (POLYGON, {"size": [40, 30], "counts": "x"}, "expected [height, width] = [30, 40]"),
         (POLYGON, {"size": [30, 40], "counts": 3}, "expected run lengths"),
+        (POLYGON, {"size": [30, 40], "counts": [5, 5]}, "the runs add up to 10 pixels, height x"),
+        (POLYGON, {"size": [30, 40], "counts": "55"}, "height x width = 1200 are needed; correct"),
+        (POLYGON, {"size": [30, 40], "counts": "\x01\x02zz"}, "cannot be decoded as run lengths"),
     ],
 )
 def test_every_fault_says_where_what_and_what_is_allowed(path, value, told):

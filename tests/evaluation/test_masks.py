@@ -9,6 +9,7 @@ from dense_lt.evaluation.masks import (
     mask_areas,
     mask_boxes,
 )
+from dense_lt.utils.errors import DataError
 
 SIZE = (20, 30)
 
@@ -55,6 +56,10 @@ def test_polygons_and_run_lengths_give_the_same_mask():
         ([], SIZE, "neither a list of polygons"),
         ({"size": [20, 30]}, SIZE, "neither a list of polygons"),
         ({"size": [30, 20], "counts": "abc"}, SIZE, r"its size is \[30, 20\], its image is"),
+        ({"size": [20, 30], "counts": [5, 5]}, SIZE, "add up to 10 pixels, height x width = 600"),
+        ({"size": [20, 30], "counts": "55"}, None, "add up to 10 pixels, height x width = 600"),
+        ({"size": [20, 30], "counts": "\x01\x02zz"}, SIZE, "cannot be decoded as run lengths"),
+        ({"size": [20], "counts": [20]}, None, r"its size is \[20\]; \[height, width\]"),
         ([[1, 2, 3]], SIZE, "polygons that cannot be read"),
         ([[1, 2, 3, 4, 5, 6]], None, "need the height and the width"),
         ([[1, 2, 3, 4, 5, 6]], (0, 0), "need the height and the width"),
@@ -70,3 +75,8 @@ def test_pixels_of_a_mask_come_without_a_warning():
     pixels = decode_mask(_rectangle(3, 2, 5, 4))
     assert pixels.shape == SIZE
     assert pixels.sum() == pixels[2:6, 3:8].sum() == 5 * 4
+
+
+def test_pixels_that_no_run_fills_are_never_handed_out():
+    with pytest.raises(DataError, match="the runs add up to 10 pixels"):
+        decode_mask({"size": [20, 30], "counts": b"55"})

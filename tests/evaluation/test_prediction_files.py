@@ -125,6 +125,21 @@ def test_a_broken_mask_is_named(tmp_path):
         read_predictions(path, masks=True, sizes={1: (9, 9)})
 
 
+@pytest.mark.parametrize("counts", ["55", [5, 5], "\x01\x02zz"])
+def test_runs_that_do_not_fill_their_image_name_the_entry(tmp_path, counts):
+    good = {**GOOD, "segmentation": {"size": [2, 5], "counts": "55"}}
+    bad = {**GOOD, "segmentation": {"size": [9, 9], "counts": counts}}
+    path = _write(tmp_path, [good, bad])
+    with pytest.raises(DataError, match=r"entry 1: `segmentation` cannot be used: .*run"):
+        read_predictions(path, masks=True)
+
+
+def test_runs_of_another_size_than_their_image_name_the_entry(tmp_path):
+    path = _write(tmp_path, [{**GOOD, "segmentation": {"size": [2, 5], "counts": "55"}}])
+    with pytest.raises(DataError, match=r"entry 0: .* its size is \[2, 5\], its image is"):
+        read_predictions(path, masks=True, sizes={GOOD["image_id"]: (5, 2)})
+
+
 def test_rectangles_that_stand_in_for_masks_are_noted(tmp_path):
     masked = {**GOOD, "segmentation": [[1, 1, 1, 5, 5, 5]]}
     for records, expected in (
