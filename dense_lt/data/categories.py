@@ -100,6 +100,6 @@ class CategoryTable:
             DataError: the file is missing, is not JSON, or lacks a field.
         """
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8-sig")))
         except (OSError, json.JSONDecodeError) as error:
             raise DataError(f"{path}: cannot read the category table: {error}") from error

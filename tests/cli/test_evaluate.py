@@ -10,7 +10,9 @@ from dense_lt.cli import main as cli
 from dense_lt.cli.evaluation_run import evaluate_run
 from dense_lt.config.load import load_config, save_config
 from dense_lt.data.build import build_datasets
+from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint import Checkpoint, save_checkpoint
+from dense_lt.evaluation.annotations import ground_truth_from
 from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.models.build import build_detector
 from dense_lt.utils.errors import ConfigError, DataError
@@ -293,6 +295,26 @@ def test_calibrated_scores_stand_beside_the_raw_ones(files, capsys):
         for suffix in ("", "_norcal_0.5")
     )
     assert raw.metrics != calibrated.metrics
+
+
+def test_files_with_a_byte_order_mark_are_read(files):
+    document = json.loads((files / "gt.json").read_text(encoding="utf-8"))
+    truth = ground_truth_from(document, source="gt.json")
+    size = len(truth.names)
+    table = CategoryTable(
+        names=truth.names,
+        dataset_ids=tuple(truth.category_ids.tolist()),
+        image_counts=(5,) * size,
+        instance_counts=(9,) * size,
+        groups=("rare",) * size,
+    )
+    table.save(files / "table.json")
+    for name in ("gt.json", "found.json", "table.json"):
+        text = (files / name).read_text(encoding="utf-8")
+        (files / name).write_text(text, encoding="utf-8-sig")
+    assert _score(files, "--categories", str(files / "table.json"), "--resamples", "0") == 0
+    result = EvaluationResult.load(files / "out" / "results.json")
+    assert {entry.train_images for entry in result.per_class} == {5}
 
 
 def test_two_tables_of_categories_are_too_many(files, capsys):
