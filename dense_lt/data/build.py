@@ -285,6 +285,7 @@ def _read(
             thresholds=config.group_thresholds,
             masks=masks,
             drop_invalid_boxes=drop,
+            **({"skip_bad_masks": True} if masks and config.on_bad_image == "skip" else {}),
         )
     finally:
         if is_main():

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.faults import Fault
-from dense_lt.data.images import BadImageError
 from dense_lt.data.screening import scan
+from dense_lt.utils.errors import BadImageError
 
 
 def check_annotations(path: Path, *, drop_invalid_boxes: bool) -> list[Fault]:

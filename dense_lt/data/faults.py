@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dense_lt.utils.errors import DataError
 
@@ -27,6 +27,7 @@ class Fault:
         mend: what the user can do.
         fatal: the file cannot be used as it is; otherwise it can, but should be looked at.
         droppable: `data.drop_invalid_boxes` mends it.
+        skippable: `data.on_bad_image=skip` leaves the image out whenever its masks are needed.
     """
 
     where: str
@@ -36,6 +37,7 @@ class Fault:
     mend: str
     fatal: bool = True
     droppable: bool = False
+    skippable: bool = False
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -65,8 +67,22 @@ def raise_faults(source: str, faults: Sequence[Fault]) -> None:
             "Set data.drop_invalid_boxes=true to leave boxes without area or outside their image "
             "out, and to clip those that reach out of it."
         )
+    if any(fault.skippable for fault in faults):
+        lines.append(
+            "Set data.on_bad_image=skip to leave out images whose masks cannot be decoded."
+        )
     noun = "fault" if len(faults) == 1 else "faults"
     raise DataError(f"{source}: {len(faults)} {noun}:\n" + "\n".join(lines))
+
+
+def tolerate(faults: Sequence[Fault], *, drop_invalid_boxes: bool, skip: bool) -> list[Fault]:
+    """The same, but not fatal where `data.drop_invalid_boxes` or `on_bad_image=skip` mends them."""
+    return [
+        replace(fault, fatal=False)
+        if (fault.droppable and drop_invalid_boxes) or (fault.skippable and skip)
+        else fault
+        for fault in faults
+    ]
 
 
 def summarize(faults: Sequence[Fault]) -> list[str]:

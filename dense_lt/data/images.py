@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from dense_lt.data.table import AnnotationTable
-from dense_lt.utils.errors import DataError
+from dense_lt.utils.errors import BadImageError
 
 MAX_LISTED = 5
 V05_PREFIX = re.compile(r"^COCO_(train|val|test)2014_")
@@ -43,10 +43,6 @@ annotated size; always; never."""
 MIRRORED_OR_TURNED = range(2, 9)
 EXCHANGING = range(5, 9)
 """EXIF orientations that exchange width and height; 2, 3 and 4 keep them."""
-
-
-class BadImageError(DataError):
-    """An image that is missing, cannot be decoded, or has another size than its annotations."""
 
 
 def locate_images(table: AnnotationTable, folders: Sequence[Path]) -> list[Path | None]:

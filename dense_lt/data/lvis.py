@@ -16,7 +16,7 @@ import numpy as np
 
 from dense_lt.data.categories import DEFAULT_THRESHOLDS, CategoryTable, frequency_group
 from dense_lt.data.columns import FileBytes
-from dense_lt.data.faults import Fault, raise_faults
+from dense_lt.data.faults import Fault, raise_faults, tolerate
 from dense_lt.data.records import NOT_SAID, AnnotationRows
 from dense_lt.data.screening import Scan, look_up, scan
 from dense_lt.data.segmentations import PackedSegmentations
@@ -35,6 +35,7 @@ def read_annotations(
     thresholds: tuple[int, int] = DEFAULT_THRESHOLDS,
     masks: bool = True,
     drop_invalid_boxes: bool = False,
+    skip_bad_masks: bool = False,
     content: BinaryIO | None = None,
 ) -> tuple[AnnotationTable, CategoryTable]:
     """Read and check an annotation file.
@@ -56,6 +57,8 @@ def read_annotations(
         masks: whether segmentations are checked and kept.
         drop_invalid_boxes: leave boxes without area or outside their image out, and clip those that
             reach out of it, instead of raising.
+        skip_bad_masks: keep run lengths that do not fill their image, instead of raising; to ask
+            the table for them raises.
         content: an empty file for the texts of segmentations, which the table then reads from
             there; None keeps them in memory.
 
@@ -67,10 +70,9 @@ def read_annotations(
     """
     texts = content or io.BytesIO()
     found = scan(path, masks=masks, content=texts)
-    faults = [fault for fault in found.faults if fault.fatal]
-    raise_faults(str(path), [one for one in faults if not (one.droppable and drop_invalid_boxes)])
-    if faults:
-        logger.warning("%s: %d invalid boxes are left out or clipped", path, len(faults))
+    faults = tolerate(found.faults, drop_invalid_boxes=drop_invalid_boxes, skip=skip_bad_masks)
+    raise_faults(str(path), [fault for fault in faults if fault.fatal])
+    _log_tolerated(path, faults)
     if categories is not None:
         raise_faults(str(path), compare_categories(found.categories, categories))
         label_of = categories.label_of()
@@ -188,6 +190,16 @@ def _segmentations(
     return PackedSegmentations(
         content, rows.column("text.start")[order], rows.column("text.end")[order]
     )
+
+
+def _log_tolerated(path: Path, faults: Sequence[Fault]) -> None:
+    dropped = sum(fault.droppable for fault in faults)
+    if dropped:
+        logger.warning("%s: %d invalid boxes are left out or clipped", path, dropped)
+    skipped = [fault for fault in faults if fault.skippable]
+    if skipped:
+        text = "%s: masks that cannot be decoded: %d; their images are skipped. The first: %s"
+        logger.warning(text, path, len(skipped), skipped[0])
 
 
 def _log_assumptions(path: Path, found: Scan) -> None:

@@ -73,15 +73,15 @@ def pack(segmentation: Segmentation) -> bytes:
 
 
 def unpack(packed: bytes) -> Segmentation:
-    """The inverse of `pack`: polygons of three points or more, or compressed run lengths.
+    """The inverse of `pack`: polygons of three points or more, or run lengths as in the file.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is not JSON.
     """
     if len(packed) <= len(_EMPTY):
         return None
     if packed[:1] == b"{":
-        return compress_runs(json.loads(packed))
+        return json.loads(packed)
     try:
         polygons = [own for own in _POLYGONS.decode(packed) if _is_long_enough(own)]
     except msgspec.DecodeError:  # something in it is no number, or none that is finite
@@ -127,13 +127,12 @@ def to_runs(segmentation: Segmentation, height: int, width: int) -> dict[str, An
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        runs = compress_runs(segmentation)
-        if runs["size"] != [height, width]:
-            raise ValueError(f"its size is {runs['size']}, its image is {[height, width]}")
-        problem = problem_of_runs(runs["counts"], height, width)
+        if segmentation["size"] != [height, width]:
+            raise ValueError(f"its size is {segmentation['size']}, its image is {[height, width]}")
+        problem = problem_of_runs(segmentation["counts"], height, width)
         if problem:
             raise ValueError(problem)
-        return runs
+        return compress_runs(segmentation)
     return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dense_lt.data.segmentations import PackedSegmentations, Segmentation, unpack
-from dense_lt.utils.errors import DataError
+from dense_lt.data.segmentations import PackedSegmentations, Segmentation, to_runs, unpack
+from dense_lt.utils.errors import BadImageError, DataError
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,27 @@ class AnnotationTable:
         """Polygons or run lengths of an instance, as in the file; None where it has none.
 
         Raises:
+            BadImageError: run lengths are of another size than their image, or do not fill it.
             DataError: what was kept of the file has been damaged since it was opened.
         """
         if self.segmentations is None:
             return None
+        where = f"{self.source}: annotation {int(self.annotation_ids[instance])}"
         try:
-            return unpack(self.segmentations[instance])
-        except (ValueError, KeyError, TypeError) as error:
+            outline = unpack(self.segmentations[instance])
+        except ValueError as error:
             raise DataError(
-                f"{self.source}: annotation {int(self.annotation_ids[instance])}: `segmentation` "
-                f"cannot be decoded ({error}); start again to have the file read anew"
+                f"{where}: `segmentation` cannot be decoded ({error}); start again to have the "
+                "file read anew"
             ) from error
+        if isinstance(outline, dict):
+            image = int(np.searchsorted(self.offsets, instance, side="right")) - 1
+            try:
+                to_runs(outline, int(self.heights[image]), int(self.widths[image]))
+            except ValueError as error:
+                where = f"{where} of image {int(self.image_ids[image])}"
+                raise BadImageError(f"{where}: `segmentation` cannot be used: {error}") from error
+        return outline
 
     def labels_of(self, index: int) -> frozenset[int]:
         """Classes that have an object (not only a crowd) in an image."""

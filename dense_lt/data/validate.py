@@ -233,22 +233,20 @@ def _check_segmentation(
 def _check_runs(where: str, runs: Record, height: int | None, width: int | None) -> Iterator[Fault]:
     """Size and run lengths; those of an image whose size is not known fill the size they give."""
     size, counts = runs.get("size"), runs.get("counts")
-    mend = "correct or remove it"
-    if height is None or width is None:
-        if not (isinstance(size, list) and len(size) == 2 and all(map(is_length, size))):
-            yield Fault(where, "segmentation.size", size, "expected [height, width]", mend)
-            return
-        height, width = size
-    if size != [height, width]:
+    field, mend = "segmentation.size", "correct or remove it"
+    is_size = isinstance(size, list) and len(size) == 2 and all(map(is_length, size))
+    if height is not None and size != [height, width]:
         problem = f"expected [height, width] = [{height}, {width}]"
-        yield Fault(where, "segmentation.size", size, problem, mend)
-    problem = "expected run lengths"
-    if is_runs(counts):
-        if size != [height, width]:
-            return
-        problem = problem_of_runs(counts, height, width)
-    if problem:
-        yield Fault(where, "segmentation.counts", counts, problem, mend)
+        yield Fault(where, field, size, problem, mend, skippable=is_size and is_runs(counts))
+    elif not is_size:
+        yield Fault(where, field, size, "expected [height, width]", mend)
+    field = "segmentation.counts"
+    if not is_runs(counts):
+        yield Fault(where, field, counts, "expected run lengths", mend)
+    elif is_size:
+        problem = problem_of_runs(counts, *size)
+        if problem:
+            yield Fault(where, field, counts, problem, mend, skippable=True)
 
 
 def is_runs(counts: object) -> TypeGuard[str | list[int]]:

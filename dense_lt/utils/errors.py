@@ -1,4 +1,4 @@
-"""The two errors a user can cause; everything else that is raised is a fault of the program."""
+"""The errors a user can cause; everything else that is raised is a fault of the program."""
 
 
 class ConfigError(ValueError):
@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class DataError(ValueError):
     """A file of the user's (annotations, images, predictions, checkpoint) cannot be used as is."""
+
+
+class BadImageError(DataError):
+    """An image that is missing or cannot be decoded, or with which its annotations disagree."""

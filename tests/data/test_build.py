@@ -198,6 +198,29 @@ def test_missing_images_can_be_skipped(tmp_path, caplog):
     assert [info.image_id for batch in evaluated for info in batch.infos] == [11, 8]
 
 
+@pytest.mark.parametrize(
+    "runs",
+    [
+        {"size": [50, 20], "counts": "\x01\x02zz"},
+        {"size": [50, 20], "counts": [5, 5]},
+        {"size": [20, 50], "counts": [1000]},
+    ],
+)
+def test_an_image_with_a_mask_that_cannot_be_decoded_can_be_skipped(tmp_path, caplog, runs):
+    train = coco_content()
+    train["annotations"][1]["segmentation"] = runs
+    with pytest.raises(DataError, match=r"annotation 0 of image 5: `segmentation.*\n.*=skip"):
+        build_datasets(_files(tmp_path, train=train), seed=0, masks=True)
+    config = _files(tmp_path, train=train, on_bad_image="skip")
+    data, _, _ = build_datasets(config, seed=0, masks=True)
+    assert "masks that cannot be decoded: 1; their images are skipped" in caplog.text
+    assert data is not None
+    loader = build_train_loader(data, config, batch_size=3, seed=0)
+    seen = {info.image_id for batch in islice(loader, 4) for info in batch.infos}
+    assert seen == {11, 8}
+    assert "annotation 0 of image 5: `segmentation` cannot be used" in caplog.text
+
+
 def test_nothing_is_trained_without_a_single_image(tmp_path):
     config = _files(tmp_path, on_bad_image="skip")
     for path in (tmp_path / "images").iterdir():

@@ -65,7 +65,7 @@ def test_a_good_file_has_no_faults():
         (BOX, [30, 20, 38, 29], "reaches 28.0 pixels out of its image"),
         (POLYGON, [1, 1, 5, 1, 5, 5], "put a single polygon into a list"),
         (POLYGON, [[1, 1, 5, 1]], "a polygon needs three or more pairs"),
-        (POLYGON, {"size": [40, 30], "counts": "x"}, "expected [height, width] = [30, 40]"),
+        (POLYGON, {"size": [40, 30], "counts": [1200]}, "expected [height, width] = [30, 40]"),
         (POLYGON, {"size": [30, 40], "counts": 3}, "expected run lengths"),
         (POLYGON, {"size": [30, 40], "counts": [5, 5]}, "the runs add up to 10 pixels, height x"),
         (POLYGON, {"size": [30, 40], "counts": "55"}, "height x width = 1200 are needed; correct"),
