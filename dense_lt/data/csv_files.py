@@ -22,7 +22,10 @@ ROWS = 250_000
 """Rows that are parsed at once."""
 
 TEXT = "S40"
-"""Names as bytes; those of Open Images have at most 16."""
+"""Names as bytes, UTF-8; those of Open Images have at most 16."""
+
+BYTES = "latin-1"
+"""Each byte is one letter, so that names of any alphabet become bytes: NumPy's take ASCII alone."""
 
 NUMBER = "f8"
 WHOLE = "i4"
@@ -45,8 +48,8 @@ def read_tables(path: Path, columns: Mapping[str, str], rows: int = ROWS) -> Ite
             names line and column.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = _split(file.readline())
+        with path.open(encoding=BYTES) as file:
+            header = _split(file.readline().encode(BYTES).decode("utf-8-sig"))
             places = [_place(header, name, path) for name in columns]
             layout = np.dtype(list(columns.items()))
             done = 0
@@ -83,7 +86,7 @@ def lines_of(path: Path, rows: Iterable[int]) -> list[int]:
     """Lines of the file, from 1, on which rising `rows` stand: 0 is the first below the header."""
     lines, wanted = [], iter(rows)
     row = next(wanted, None)
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding=BYTES) as file:
         filled = (line for line, text in enumerate(file, 1) if text.strip())
         for number, line in enumerate(filled, -1):
             while row == number:
@@ -98,7 +101,34 @@ def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> DataError:
     """What to raise for a file that cannot be read as text."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DataError(f"{path}: there is no such file; check the path")
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(f"{path}: line {_first_unreadable(path)}: {NOT_UTF_8}")
     return DataError(f"{path}: cannot be read: {error}")
+
+
+NOT_UTF_8 = "is not UTF-8 text; save the file as UTF-8"
+
+
+def refuse_separators(path: Path, line: str) -> None:
+    """Tell when a line of one value has several, separated by other things than commas.
+
+    Raises:
+        DataError: it has.
+    """
+    for mark, name in ((";", ";"), ("\t", "tabs")):
+        if mark in line and "," not in line:
+            raise DataError(f"{path}: values are separated by {name}; save it with commas")
+
+
+def _first_unreadable(path: Path) -> int:
+    """The first line that is not UTF-8, from 1."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _split(line: str) -> list[str]:
@@ -114,6 +144,7 @@ def shortened(header: list[str], longest: int = 100) -> str:
 def _place(header: list[str], name: str, path: Path) -> int:
     if name in header:
         return header.index(name)
+    refuse_separators(path, ",".join(header))
     near = difflib.get_close_matches(name, header, 1)
     hint = f"; did you mean {near[0]!r} to be it?" if near else ""
     raise DataError(f"{path}: there is no column {name!r}; the header is {shortened(header)}{hint}")
@@ -138,21 +169,42 @@ def _parse(
     except ValueError as error:
         raise DataError(f"{path}: {_broken(path, layout, places, done) or error}") from error
     for name in layout.names or ():
-        if layout[name].kind == "S" and (long := _fills(table[name])).any():
-            (line,), most = lines_of(path, [done + int(long.argmax())]), layout[name].itemsize - 1
-            raise DataError(f"{path}: line {line}: {name} is longer than {most} bytes")
+        if layout[name].kind == "S":
+            _check_texts(table[name], name, path, done)
     return table
+
+
+def _check_texts(texts: NDArray[np.bytes_], name: str, path: Path, done: int) -> None:
+    """Refuse names that may have been cut, and those that are no UTF-8."""
+    letters = np.ascontiguousarray(texts).view(np.uint8).reshape(-1, texts.itemsize)
+    wrong = np.flatnonzero(letters[:, -1])
+    problem = f"{name} is longer than {texts.itemsize - 1} bytes; shorten it"
+    if not len(wrong) and letters.max(initial=0) >= 0x80:
+        foreign = np.flatnonzero((letters >= 0x80).any(axis=1))
+        wrong, problem = foreign[[not _is_utf_8(one) for one in texts[foreign].tolist()]], NOT_UTF_8
+    if len(wrong):
+        (line,) = lines_of(path, [done + int(wrong[0])])
+        raise DataError(f"{path}: line {line}: {problem}")
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _broken(path: Path, layout: np.dtype[Any], places: list[int], done: int) -> str | None:
     """The first value after `done` rows that is not what its column holds, in words."""
     (first,) = lines_of(path, [done])
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(islice(file, first - 1, None))
         for row in filter(None, reader):
             line = first - 1 + reader.line_num
             if len(row) <= max(places):
-                return f"line {line}: has {len(row)} values; at least {max(places) + 1} are needed"
+                needed = f"at least {max(places) + 1} are needed; complete or remove it"
+                return f"line {line}: has {len(row)} values; {needed}"
             for name, place in zip(layout.names or (), places, strict=True):
                 what = {"f": "a number", "i": "a whole number"}.get(layout[name].kind)
                 if what and not _is(row[place], layout[name]):
@@ -166,10 +218,3 @@ def _is(text: str, kind: np.dtype[Any]) -> bool:
     except (ValueError, OverflowError):
         return False
     return True
-
-
-def _fills(texts: NDArray[Any]) -> NDArray[np.bool_]:
-    """(n,) texts that use the last byte there is, so that they may have been cut."""
-    width = texts.dtype.itemsize
-    letters = np.ascontiguousarray(texts).view(np.uint8).reshape(-1, width)
-    return letters[:, -1] != 0

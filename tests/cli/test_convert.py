@@ -187,6 +187,46 @@ def test_an_output_of_the_wrong_kind_is_one_message(folder, tmp_path, capsys):
     assert "there is no such" in capsys.readouterr().err
 
 
+def test_images_of_one_name_in_several_folders_are_not_merged(tmp_path, capsys):
+    content = lvis_content()
+    content["images"][0]["file_name"], content["images"][1]["file_name"] = "a/x.jpg", "b/x.png"
+    source = write_json(tmp_path / "lvis.json", content)
+    assert convert(source, "--out", tmp_path / "csv") == 2
+    told = capsys.readouterr().err
+    assert "'a/x.jpg' and 'b/x.png' would both have the ImageID 'x'" in told
+    assert not (tmp_path / "csv").exists()
+
+
+def test_names_of_any_alphabet_and_with_commas_go_there_and_back(tmp_path):
+    content = lvis_content()
+    names = ["画像 0.jpg", 'x, "y".jpg', "plain.jpg"]
+    for image, name in zip(content["images"], names, strict=True):
+        image["file_name"] = name
+    content["categories"][0]["freebase_id"] = "/m/猫"
+    source = write_json(tmp_path / "lvis.json", content)
+    assert convert(source, "--out", tmp_path / "csv") == 0
+    assert convert(tmp_path / "csv", "--out", tmp_path / "back.json", "--split", "train") == 0
+    back = json.loads((tmp_path / "back.json").read_text(encoding="utf-8"))
+    sizes = {one["file_name"]: (one["width"], one["height"]) for one in back["images"]}
+    assert sizes == {one["file_name"]: (one["width"], one["height"]) for one in content["images"]}
+    assert len(back["annotations"]) == 4
+    assert "/m/猫" in [one["freebase_id"] for one in back["categories"]]
+
+
+@pytest.mark.parametrize("out", ["taken/val.json", "taken"])
+def test_a_place_that_takes_no_files_is_named_before_anything_is_read(
+    folder, tmp_path, capsys, monkeypatch, out
+):
+    source = folder if out.endswith(".json") else tmp_path / "none.json"
+    (tmp_path / "taken").write_text("")
+    assert convert(source, "--out", tmp_path / out) == 2
+    assert f"--out {tmp_path / out}: {tmp_path / 'taken'} is a file" in capsys.readouterr().err
+    (tmp_path / "taken").unlink()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert convert(source, "--out", tmp_path / out) == 2
+    assert f"the folder {tmp_path} cannot be written" in capsys.readouterr().err
+
+
 def test_a_failed_conversion_leaves_no_file(folder, tmp_path, capsys):
     with (folder / PUBLISHED["boxes.csv"]).open("a") as file:
         file.write("aa,x,/m/cat,1,0,oops,0,1,0,0,0,0,0\n")

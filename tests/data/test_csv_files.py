@@ -71,6 +71,35 @@ def test_a_missing_column_is_named_with_the_one_that_looks_like_it(tmp_path):
         read_table(path, COLUMNS)
 
 
+@pytest.mark.parametrize(("mark", "told"), [(";", ";"), ("\t", "tabs")])
+def test_other_separators_are_named(tmp_path, mark, told):
+    path = write(tmp_path, "ImageID,XMin,IsGroupOf\na,0,0\n".replace(",", mark))
+    with pytest.raises(
+        DataError, match=rf"table\.csv: values are separated by {told}; save it with commas"
+    ):
+        read_table(path, COLUMNS)
+
+
+def test_names_of_any_alphabet_are_bytes_of_utf_8(tmp_path):
+    path = write(tmp_path, "\ufeffImageID,XMin,IsGroupOf\n画像 0,0,0\nb,1,0\n")
+    assert read_table(path, COLUMNS)["ImageID"].tolist() == ["画像 0".encode(), b"b"]
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+def test_text_of_another_encoding_is_named_with_its_line(tmp_path, rows):
+    path = tmp_path / "table.csv"
+    path.write_bytes("ImageID,XMin,IsGroupOf\n画像,0,0\n".encode() + b"caf\xe9,0,0\n")
+    with pytest.raises(DataError, match=r"table\.csv: line 3: is not UTF-8 text; save .* as UTF-8"):
+        list(read_tables(path, COLUMNS, rows))
+
+
+def test_a_header_of_another_encoding_is_named_with_its_line(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"caf\xe9,XMin,IsGroupOf\n")
+    with pytest.raises(DataError, match=r"line 1: is not UTF-8 text"):
+        read_table(path, COLUMNS)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.csv: there is no such file"):
         read_table(tmp_path / "none.csv", COLUMNS)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.data.csv_files import TEXT, unreadable
+from dense_lt.data.csv_files import TEXT, refuse_separators, unreadable
 from dense_lt.utils.errors import DataError
 
 
@@ -33,6 +33,8 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from error
     rows = rows[1:] if rows and rows[0][0] == "LabelName" else rows
+    if rows and not any(rest for _, rest, _ in rows):  # names may be missing
+        refuse_separators(path, rows[0][0])
     line_of: dict[str, int] = {}
     for own, _, line in rows:
         if not own or own in line_of:
@@ -46,7 +48,7 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def class_index(names: NDArray[np.bytes_], classes: Sequence[str]) -> NDArray[np.int64]:
     """Index of each name in `classes`, -1 if it is not there."""
-    known = np.array(classes, dtype=TEXT)
+    known = np.array([own.encode() for own in classes], dtype=TEXT)
     order = np.argsort(known)
     found = np.minimum(np.searchsorted(known[order], names), len(known) - 1)
     index = order[found]

@@ -15,6 +15,7 @@ from dense_lt.data.json_lists import JsonFile
 from dense_lt.data.openimages.flags import FLAGS
 from dense_lt.data.openimages.published import BOXES, CLASSES, LABELS, SIZES
 from dense_lt.data.screening import scan
+from dense_lt.utils.errors import DataError
 
 BOX_HEADER = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax," + ",".join(FLAGS) + "\n"
 LABEL_HEADER = "ImageID,Source,LabelName,Confidence\n"
@@ -54,7 +55,7 @@ class _Annotation(msgspec.Struct):
 class _Known(NamedTuple):
     """What the rows of an image need of it."""
 
-    name: str
+    name: str  # as a value of a CSV file
     width: int
     height: int
 
@@ -76,9 +77,10 @@ def write_csv_files(source: Path, folder: Path, split: str) -> list[Path]:
         The files.
 
     Raises:
-        DataError: `source` has faults.
+        DataError: `source` has faults, or images that would get one ImageID.
     """
     raise_faults(str(source), [one for one in scan(source, masks=False).faults if one.fatal])
+    _refuse_shared_names(source)
     folder.mkdir(parents=True, exist_ok=True)
     boxes, classes, labels, sizes = (
         folder / role.releases[0].format(split=split) for role in (BOXES, CLASSES, LABELS, SIZES)
@@ -97,19 +99,43 @@ def write_csv_files(source: Path, folder: Path, split: str) -> list[Path]:
     return [path for path in (boxes, classes, labels, sizes) if path.is_file()]
 
 
+def _refuse_shared_names(source: Path) -> None:
+    """An ImageID is a bare name: `a/x.jpg` and `b/x.png` would become one image."""
+    file_of: dict[str, str] = {}
+    for image in _read(source, "images", _Image):
+        file, name = image.file_name or image.coco_url, _image_id(image)
+        if name in file_of:
+            raise DataError(
+                f"{source}: the images {file_of[name]!r} and {file!r} would both have the ImageID "
+                f"{name!r}; give every file a name of its own, whatever its folder"
+            )
+        file_of[name] = file
+
+
+def _image_id(image: _Image) -> str:
+    return PurePosixPath(image.file_name or image.coco_url).stem
+
+
+def _cell(text: str) -> str:
+    """`text` as a value of a CSV file."""
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"' if any(mark in text for mark in ',"\r\n') else text
+
+
 def _write_images(
     source: Path, categories: dict[int, str], labels: Path, sizes: Path
 ) -> dict[int, _Known]:
     """Write verified labels, if there are any, and sizes."""
     images: dict[int, _Known] = {}
     verified = 0
-    with labels.open("w", encoding="utf-8") as label_file, sizes.open("w") as size_file:
+    with (
+        labels.open("w", encoding="utf-8") as label_file,
+        sizes.open("w", encoding="utf-8") as size_file,
+    ):
         label_file.write(LABEL_HEADER)
         size_file.write(SIZE_HEADER)
         for image in _read(source, "images", _Image):
-            known = _Known(
-                PurePosixPath(image.file_name or image.coco_url).stem, image.width, image.height
-            )
+            known = _Known(_cell(_image_id(image)), image.width, image.height)
             images[image.id] = known
             size_file.write(f"{known.name},{known.width},{known.height}\n")
             for confidence, ids in ((1, image.pos_category_ids), (0, image.neg_category_ids)):

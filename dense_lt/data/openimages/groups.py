@@ -31,8 +31,19 @@ def rank_groups(train_counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def frequency_groups(train_counts: Sequence[int]) -> tuple[str, ...]:
     """(C,) rare for AP1, common for AP2 to AP4, frequent for AP5.
 
+    Fifths here are those of the classes that have instances; classes without are rare, or they
+    would be called frequent where most have none. Of fewer than five classes with instances the
+    most frequent one is frequent.
+
     LVIS's bounds (10 and 100 training images) do not divide Open Images: its rarest class has 14
     instances, its most frequent one 1.4 million.
     """
-    ranks = rank_groups(np.array(train_counts, dtype=np.int64))
+    counts = np.array(train_counts, dtype=np.int64)
+    present = np.flatnonzero(counts)
+    ranks = np.zeros(len(counts), np.int64)
+    if len(present) >= FIFTHS:
+        ranks[present] = rank_groups(counts[present])
+    else:
+        by_count = present[np.argsort(counts[present], kind="stable")]
+        ranks[by_count] = np.linspace(FIFTHS - 1, 0, len(present)).round()[::-1]
     return tuple(NAMES[rank] for rank in ranks.tolist())

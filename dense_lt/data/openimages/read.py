@@ -20,7 +20,13 @@ from dense_lt.data.openimages.findings import Findings
 from dense_lt.data.openimages.flags import unpack_flag
 from dense_lt.data.openimages.groups import frequency_groups
 from dense_lt.data.openimages.hierarchy import read_hierarchy
-from dense_lt.data.openimages.rows import BoxRows, LabelRows, read_boxes, read_labels
+from dense_lt.data.openimages.rows import (
+    BoxRows,
+    LabelRows,
+    count_repeated,
+    read_boxes,
+    read_labels,
+)
 from dense_lt.data.openimages.sizes import find_sizes
 from dense_lt.data.table import AnnotationTable
 from dense_lt.utils.errors import DataError
@@ -85,7 +91,7 @@ def read_open_images(
     images = _join_images(boxes, labels)
     if categories is None:
         categories = _categories(ids, names, boxes, images, relations)
-    _tell(files, boxes, labels)
+    _tell(files, boxes, labels, images)
     sizes = find_sizes(images.names, files.sizes, files.image_folders, cache_folder=sizes_folder)
     table = build_table(
         str(files.boxes), boxes, labels, images, sizes, relations, options or Options()
@@ -140,20 +146,23 @@ def _categories(
     )
 
 
-def _tell(files: OpenImagesFiles, boxes: BoxRows, labels: LabelRows | None) -> None:
+def _tell(files: OpenImagesFiles, boxes: BoxRows, labels: LabelRows | None, images: Images) -> None:
     """What was left out and what is assumed."""
-    told: list[str] = []
-    if boxes.unknown:
-        told.append(f"{boxes.unknown:,} boxes are of classes that {files.classes} does not list")
+    if not len(boxes.category):
+        logger.warning("%s: holds no boxes, only a header; is it the right file?", files.boxes)
+    repeated = count_repeated(images.of_boxes, boxes)
+    told = [
+        (boxes.unknown, f"boxes are of classes that {files.classes} does not list"),
+        (repeated, "boxes repeat image, class and corners of another one; all of them count"),
+        (labels.unknown if labels else 0, "labels are of other classes"),
+        (labels.unverified if labels else 0, "labels are not verified and left out"),
+    ]
+    lines = [f"{count:,} {what}" for count, what in told if count]
     if len(boxes.flags) and (unpack_flag(boxes.flags, "IsGroupOf") == -1).all():
-        told.append("IsGroupOf is unknown: no box counts as a group")
+        lines.append("IsGroupOf is unknown: no box counts as a group")
     if labels is None:
-        told.append("no verified labels: every class counts as checked in every image")
-    elif labels.unknown:
-        told.append(f"{labels.unknown:,} labels are of other classes")
-    if labels is not None and labels.unverified:
-        told.append(f"{labels.unverified:,} labels are not verified and left out")
+        lines.append("no verified labels: every class counts as checked in every image")
     if files.hierarchy is None:
-        told.append("no hierarchy: nothing is expanded")
-    if told:
-        logger.info("%s: %s", files.boxes, "; ".join(told))
+        lines.append("no hierarchy: nothing is expanded")
+    if lines:
+        logger.info("%s: %s", files.boxes, "; ".join(lines))

@@ -107,6 +107,26 @@ def read_boxes(path: Path, classes: Sequence[str]) -> tuple[BoxRows, Findings]:
     return BoxRows(image, names.all(), category, corners, flags, unknown), findings
 
 
+def count_repeated(image: NDArray[np.int32], boxes: BoxRows) -> int:
+    """Boxes that have the image, the class and the corners of one before.
+
+    Rows are told apart by 64-bit hashes: of 12 million, one pair meets by chance in 10^5 readings.
+
+    Args:
+        image: (N,) image of every box, each image under one number.
+        boxes: the N boxes.
+    """
+    halves = np.ascontiguousarray(boxes.corners).view(np.uint64).reshape(-1, 2)
+    owner = image.astype(np.uint64) << np.uint64(16) | boxes.category.astype(np.uint64)
+    hashes = np.zeros(len(owner), np.uint64)
+    for part in (owner, halves[:, 0], halves[:, 1]):
+        hashes ^= part
+        hashes *= np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    hashes.sort()
+    return int(np.count_nonzero(hashes[1:] == hashes[:-1]))
+
+
 def read_labels(path: Path, classes: Sequence[str]) -> tuple[LabelRows, Findings]:
     """Read a file of verified image labels.
 

@@ -36,3 +36,22 @@ def test_a_header_is_no_class_and_names_may_be_quoted(tmp_path):
 def test_a_class_without_an_id_of_its_own_is_named(tmp_path, text, told):
     with pytest.raises(DataError, match=rf"classes\.csv: {told}"):
         read_classes(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"/m/1;Cat\n/m/2;Dog\n", "values are separated by ;; save it with commas"),
+        (b"/m/1,Cat\n/m/2,Caf\xe9\n", "line 2: is not UTF-8 text; save the file as UTF-8"),
+    ],
+)
+def test_what_other_programs_save_is_told_with_its_mend(tmp_path, content, told):
+    path = tmp_path / "classes.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"classes\.csv: {told}"):
+        read_classes(path)
+
+
+def test_ids_of_classes_may_be_of_any_alphabet():
+    found = class_index(np.array(["/m/猫".encode(), b"/m/x"]), ("/m/x", "/m/猫"))
+    assert found.tolist() == [1, 0]

@@ -258,8 +258,18 @@ def test_a_missing_column_is_named(tmp_path):
         read_open_images(files)
 
 
-def test_no_boxes_at_all_are_a_table(tmp_path):
+def test_boxes_that_stand_twice_are_counted(tmp_path, caplog):
+    moved = ("aa", "/m/cat", 0.0, 0.5, 0.25, 0.999999, 0)
+    files = write_open_images(tmp_path, boxes=[*BOXES, BOXES[1], moved, BOXES[0], BOXES[1]])
+    with caplog.at_level(logging.INFO):
+        table, _ = read_open_images(files)
+    assert "; 3 boxes repeat image, class and corners" in f"; {caplog.text.split('boxes.csv: ')[1]}"
+    assert table.num_instances == 8
+
+
+def test_no_boxes_at_all_are_a_table_and_a_warning(tmp_path, caplog):
     table, categories = read_open_images(write_open_images(tmp_path, boxes=[]))
+    assert "boxes.csv: holds no boxes, only a header" in caplog.text
     assert (len(table), table.num_instances) == (3, 0)
     assert sum(categories.instance_counts) == 0
 
