@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -102,9 +103,19 @@ def _check_names(
     if lost:
         raise DataError(
             f"{source}: {len(lost)} of {len(own)} classes are not among those of the first part of "
-            f"the mixture: {_list(lost)}. Name their counterparts in `names` of this part, such as "
-            f"{{{lost[0]}: {common.names[0]}}}, or leave their objects out: {{{lost[0]}: null}}"
+            f"the mixture: {', '.join(lost)}. Give their counterparts in `names` of this part; to "
+            f"paste there, null leaves objects out:\n  names: {_proposal(lost, common, names)}"
         )
+
+
+def _proposal(lost: Sequence[str], common: CategoryTable, names: Mapping[str, str | None]) -> str:
+    """The whole of `names` as YAML: what was given, and a line for each class without counterpart.
+
+    Names that differ in capitals only are taken for counterparts.
+    """
+    by_lower = {name.casefold(): name for name in common.names}
+    found = {name: by_lower.get(name.casefold()) for name in lost}
+    return json.dumps({**names, **found}, ensure_ascii=False)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -1,4 +1,5 @@
 import pytest
+import yaml
 from helpers.tables import table_of
 
 from dense_lt.data.categories import CategoryTable
@@ -53,8 +54,19 @@ def test_counts_of_all_parts_are_added():
 
 
 def test_a_class_without_counterpart_is_told_with_both_ways_out():
-    with pytest.raises(DataError, match=r"a\.json: 2 of 3 classes .*: puppy, chair\. Name their"):
+    with pytest.raises(DataError, match=r"a\.json: 2 of 3 classes .*: puppy, chair\. Give their"):
         map_classes(table_of([[0]]), OWN, COMMON, {})
+
+
+def test_all_classes_without_counterpart_are_listed_ready_to_paste():
+    own = _classes("Fox", *(f"odd: {number}, x" for number in range(9)), "cat")
+    given = {"odd: 0, x": "dog"}
+    with pytest.raises(DataError) as told:
+        map_classes(table_of([[0]]), own, COMMON, given)
+    names = yaml.safe_load(str(told.value).splitlines()[-1])["names"]
+    left_out = {f"odd: {number}, x": None for number in range(1, 9)}
+    assert names == {"odd: 0, x": "dog", "Fox": "fox", **left_out}
+    map_classes(table_of([[0]]), own, COMMON, names)
 
 
 def test_a_counterpart_that_does_not_exist_is_told():
