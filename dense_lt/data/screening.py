@@ -100,18 +100,16 @@ def _find_faults(
     for row, record in enumerate(categories):
         again = row in repeated
         yield from check_category(record, row, repeated=again, has_frequency=has_frequency)
-    ids_are_sound = len(category_ids) == len(categories)
-    sound_ids = frozenset(category_ids) if ids_are_sound else None
+    known_ids = frozenset(category_ids)
 
     again = _repeated(images.column("id"))
-    odd = again | _odd_images(images, sound_ids)
+    odd = again | _odd_images(images, known_ids)
     for row, record in _records(file, images, odd):
-        yield from check_image(record, row, repeated=bool(again[row]), category_ids=sound_ids)
-    images_are_sound = not (again.any() or (images.column("id") == MISSING).any())
+        yield from check_image(record, row, repeated=bool(again[row]), category_ids=known_ids)
 
     again = _repeated(annotations.column("id"))
-    odd = again | _odd_annotations(images, annotations, sound_ids, images_are_sound)
-    known = Known(sound_ids, _sizes(images) if odd.any() else {}, images_are_sound)
+    odd = again | _odd_annotations(images, annotations, known_ids)
+    known = Known(known_ids, _sizes(images) if odd.any() else {})
     for row, record in _records(file, annotations, odd):
         yield from check_annotation(
             record, row, repeated=bool(again[row]), known=known, masks=masks
@@ -137,39 +135,33 @@ def _repeated(ids: np.ndarray) -> np.ndarray:
     return repeated & (ids != MISSING)
 
 
-def _odd_images(images: ImageRows, category_ids: Collection[int] | None) -> np.ndarray:
+def _odd_images(images: ImageRows, category_ids: Collection[int]) -> np.ndarray:
     odd = images.column("odd", bool).copy()
     for side in ("height", "width"):
         odd |= (images.column(side) <= 0) | (images.column(side) > LONGEST)
     odd |= np.diff(images.ragged("file_names").offsets) == 0
-    if category_ids is not None:
-        for name in ("negatives", "not_exhaustive"):
-            lists = images.ragged(name)
-            unknown = ~np.isin(lists.values, list(category_ids))
-            odd[np.searchsorted(lists.offsets, np.flatnonzero(unknown), side="right") - 1] = True
+    known = np.array(list(category_ids), dtype=np.int64)
+    for name in ("negatives", "not_exhaustive"):
+        lists = images.ragged(name)
+        unknown = ~np.isin(lists.values, known)
+        odd[np.searchsorted(lists.offsets, np.flatnonzero(unknown), side="right") - 1] = True
     return odd
 
 
 def _odd_annotations(
-    images: ImageRows,
-    annotations: AnnotationRows,
-    category_ids: Collection[int] | None,
-    images_are_sound: bool,
+    images: ImageRows, annotations: AnnotationRows, category_ids: Collection[int]
 ) -> np.ndarray:
     column = annotations.column
     odd = column("odd", bool) | (column("crowd", np.int8) == NEITHER)
     area = column("area", np.float64)
     odd |= (area < 0) | np.isinf(area)
-    if category_ids is not None:
-        odd |= ~np.isin(column("category_id"), list(category_ids))
+    odd |= ~np.isin(column("category_id"), np.array(list(category_ids), dtype=np.int64))
     image, found = look_up(images.column("id"), column("image_id"))
-    if images_are_sound:
-        odd |= ~found
     height, width = images.column("height")[image], images.column("width")[image]
     sized = found & (height > 0) & (width > 0)
-    odd |= sized & ~_fits(column("bbox", np.float64).reshape(-1, 4), height, width)
+    odd |= ~sized | ~_fits(column("bbox", np.float64).reshape(-1, 4), height, width)
     row, size = column("runs.row"), column("runs.size").reshape(-1, 2)
-    odd[row] |= sized[row] & ((size[:, 0] != height[row]) | (size[:, 1] != width[row]))
+    odd[row] |= (size[:, 0] != height[row]) | (size[:, 1] != width[row])
     return odd
 
 

@@ -101,7 +101,7 @@ def _is_long_enough(numbers: Sequence[object]) -> bool:
 def are_numbers(values: Sequence[Any]) -> bool:
     """Whether all are finite numbers: one infinity or NaN makes their sum infinite or NaN."""
     try:
-        return math.isfinite(sum(values))
+        return math.isfinite(sum(values)) and bool not in map(type, values)
     except (TypeError, OverflowError):
         return False
 

@@ -26,11 +26,10 @@ LARGEST_ID = 2**63 - 1
 
 
 class Known(NamedTuple):
-    """What annotations refer to. None: those ids have faults, and nothing is held against them."""
+    """What annotations refer to; entries whose id has a fault are not there."""
 
-    category_ids: Collection[int] | None
+    category_ids: Collection[int]
     sizes: Mapping[int, tuple[object, object]]  # image id -> (height, width) as in the file
-    images_are_sound: bool = True
 
 
 def is_box(value: object) -> TypeGuard[list[float]]:
@@ -97,7 +96,7 @@ def check_category(
 
 
 def check_image(
-    record: object, position: int, *, repeated: bool, category_ids: Collection[int] | None
+    record: object, position: int, *, repeated: bool, category_ids: Collection[int]
 ) -> Iterator[Fault]:
     """Faults of entry `position` of `images`; `repeated`: an entry before has its id."""
     yield from _check_id(record, "image", position, repeated=repeated)
@@ -116,15 +115,12 @@ def check_image(
 
 
 def _check_list(
-    where: str, field: str, values: object, category_ids: Collection[int] | None
+    where: str, field: str, values: object, category_ids: Collection[int]
 ) -> Iterator[Fault]:
     if not isinstance(values, list):
         yield Fault(where, field, values, "expected a list of category ids", "write a list")
         return
-    known = category_ids
-    unknown = [
-        one for one in values if not is_integer(one) or (known is not None and one not in known)
-    ]
+    unknown = [one for one in values if not is_integer(one) or one not in category_ids]
     if unknown:
         yield Fault(where, field, unknown, "no category has these ids", "remove them")
 
@@ -138,18 +134,17 @@ def check_annotation(
         return
     where = _name(record, "annotation", position)
     category, image = record.get("category_id"), record.get("image_id")
-    ids = known.category_ids
-    if ids is not None and (not is_integer(category) or category not in ids):
+    if not is_integer(category) or category not in known.category_ids:
         yield _unknown_reference(where, record, "category")
-    height = width = None
+    size = None
     if is_integer(image) and image in known.sizes:
         height, width = known.sizes[image]
-    elif known.images_are_sound:
+        size = (height, width) if is_length(height) and is_length(width) else None
+    else:
         yield _unknown_reference(where, record, "image")
-    if is_length(height) and is_length(width):
-        yield from _check_box(where, record.get("bbox"), height, width)
-        if masks and record.get("segmentation"):
-            yield from _check_segmentation(where, record["segmentation"], height, width)
+    yield from _check_box(where, record.get("bbox"), size)
+    if masks and record.get("segmentation"):
+        yield from _check_segmentation(where, record["segmentation"], size)
     yield from _check_flags(where, record)
 
 
@@ -180,23 +175,29 @@ def _name(record: Record, kind: str, position: int) -> str:
 
 
 def _unknown_reference(where: str, record: Record, kind: str) -> Fault:
-    field, problem = f"{kind}_id", f"no {kind} has this id"
-    return Fault(where, field, record.get(field), problem, "correct or remove it")
+    field, problem, mend = f"{kind}_id", f"no {kind} has this id", "correct or remove it"
+    value = record.get(field)
+    if isinstance(value, str):
+        problem, mend = "is text, not a number", "write it without quotes, as the id of the entry"
+    return Fault(where, field, value, problem, mend)
 
 
-def _check_box(where: str, box: object, height: int, width: int) -> Iterator[Fault]:
+def _check_box(where: str, box: object, size: tuple[int, int] | None) -> Iterator[Fault]:
+    """`size`: (height, width) of the image; without, any number of pixels will do."""
     mend = "correct it"
+    height, width = size or (LONGEST, LONGEST)
     if not is_box(box):
         problem = "expected [x, y, width, height], finite"
     else:
         x, y, across, down = box
         beyond = max(-x, -y, x + across - width, y + down - height)
+        image = f"its image of {width} x {height} pixels" if size else "any image"
         if across <= 0 or down <= 0:
             problem = "width and height must be above 0"
         elif x >= width or y >= height or x + across <= 0 or y + down <= 0:
-            problem = f"lies outside its image of {width} x {height} pixels"
+            problem = f"lies outside {image}"
         elif beyond > BOX_TOLERANCE:
-            problem = f"reaches {beyond:.1f} pixels out of its image of {width} x {height} pixels"
+            problem = f"reaches {beyond:.1f} pixels out of {image}"
             mend = "check that it is [x, y, width, height] and not [x1, y1, x2, y2], or clip it"
         else:
             return
@@ -214,10 +215,10 @@ def _check_flags(where: str, record: Record) -> Iterator[Fault]:
 
 
 def _check_segmentation(
-    where: str, segmentation: object, height: int | None, width: int | None
+    where: str, segmentation: object, image_size: tuple[int, int] | None
 ) -> Iterator[Fault]:
     if isinstance(segmentation, Mapping):
-        yield from _check_runs(where, segmentation, height, width)
+        yield from _check_runs(where, segmentation, image_size)
     elif not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
         problem = "expected a list of polygons [x1, y1, x2, y2, ...], or run lengths"
         mend = "put a single polygon into a list"
@@ -230,13 +231,13 @@ def _check_segmentation(
                 yield Fault(where, "segmentation", polygon, problem, mend, fatal=False)
 
 
-def _check_runs(where: str, runs: Record, height: int | None, width: int | None) -> Iterator[Fault]:
+def _check_runs(where: str, runs: Record, image_size: tuple[int, int] | None) -> Iterator[Fault]:
     """Size and run lengths; those of an image whose size is not known fill the size they give."""
     size, counts = runs.get("size"), runs.get("counts")
     field, mend = "segmentation.size", "correct or remove it"
     is_size = isinstance(size, list) and len(size) == 2 and all(map(is_length, size))
-    if height is not None and size != [height, width]:
-        problem = f"expected [height, width] = [{height}, {width}]"
+    if image_size is not None and size != list(image_size):
+        problem = f"expected [height, width] = {list(image_size)}"
         yield Fault(where, field, size, problem, mend, skippable=is_size and is_runs(counts))
     elif not is_size:
         yield Fault(where, field, size, "expected [height, width]", mend)

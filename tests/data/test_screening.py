@@ -144,7 +144,25 @@ def test_ids_that_are_wrong_do_not_hide_other_faults():
     content["annotations"][1]["bbox"] = [0, 0, 0, 0]
     content["categories"][0]["name"] = ""
     fields = [fault.field for fault in faults_of(content)]
-    assert fields == ["name", "id", "bbox"]  # nothing of the annotations of image 11
+    assert fields == ["name", "id", "image_id", "bbox", "image_id", "image_id"]
+
+
+@pytest.mark.parametrize("image", [{"width": 0}, {"id": None}, {"id": 5}])
+def test_faults_of_an_image_and_a_category_do_not_hide_those_of_its_annotations(image):
+    content = lvis_content()
+    content["categories"][2]["id"] = "7"
+    content["images"][0] |= image
+    first, second, third, fourth = content["annotations"]
+    first["bbox"] = [1e30, 0, 5, 5]
+    second["image_id"] = 99
+    third["segmentation"] = [[1, 2, 3]]
+    fourth["segmentation"] = {"size": [30, 40], "counts": [5, 5]}
+    told = "\n".join(map(str, faults_of(content)))
+    assert "annotation 1 of image 11: `bbox` is [1e+30, 0, 5, 5]: lies outside any image" in told
+    assert "annotation 0 of image 99: `image_id` is 99: no image has this id" in told
+    assert "annotation 0 of image 99: `category_id` is 7: no category has this id" in told
+    assert "annotation 9 of image 11: `segmentation` is [1, 2, 3]: a polygon needs" in told
+    assert "annotation 4 of image 11: `segmentation.counts` is [5, 5]: the runs add up" in told
 
 
 def test_of_an_id_given_twice_the_first_counts():
