@@ -101,7 +101,11 @@ def _optimization(config: ExperimentConfig, parts: TrainingParts) -> list[tuple[
             f"{optimizer.lr:g} for {optimizer.base_batch_size} images, so {rate:g} for "
             f"{train.batch_size}",
         ),
-        ("schedule", f"{config.schedule.kind}: {parts.schedule}"),
+        (
+            "schedule",
+            f"{config.schedule.kind}: {parts.schedule}; the last step at "
+            f"{parts.schedule(parts.periods.total - 1):.3g} of the rate",
+        ),
         (
             "length",
             f"{parts.periods.total:,} steps of {train.batch_size} images "

@@ -120,7 +120,7 @@ def build_schedule(
             return StepSchedule(warmup, milestones, section.factor)
         case CosineScheduleConfig():
             end = total_steps - round(section.constant_end * unit)
-            return CosineSchedule(warmup, max(end, warmup.steps + 1), section.final_factor)
+            return CosineSchedule(warmup, end, section.final_factor)
         case _:
             assert_never(section)
 

@@ -65,10 +65,10 @@ class CosineSchedule:
         return self.final_factor + (1.0 - self.final_factor) * (1 + math.cos(math.pi * passed)) / 2
 
     def __str__(self) -> str:
-        return (
-            f"{_warmup_text(self.warmup)}, then a cosine down to {self.final_factor:g} at step "
-            f"{self.total_steps}"
-        )
+        start = _warmup_text(self.warmup)
+        if self.total_steps <= self.warmup.steps:
+            return f"{start}, then {self.final_factor:g} at once"
+        return f"{start}, then a cosine down to {self.final_factor:g} at step {self.total_steps}"
 
 
 def _warmup_text(warmup: Warmup) -> str:

@@ -272,6 +272,13 @@ def test_dry_run_shows_everything_and_writes_nothing(folder, command, capsys):
     assert not (folder / "dry").exists()
 
 
+def test_dry_run_says_that_a_run_ends_within_its_warmup(command, capsys):
+    assert main(command("short", "--dry-run", "train.steps=6", "schedule.warmup=200")) == 0
+    said = capsys.readouterr()
+    assert "schedule.warmup: 200 steps, but the run has only 6, so the full" in said.err
+    assert "over 200 steps, then 0.01 at once; the last step at 0.026 of the rate" in said.out
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(folder, command, capsys):
     assert main(command("wild", "optimizer.lr=1e30", "schedule.warmup=0")) == 3
     message = capsys.readouterr().err

@@ -58,6 +58,10 @@ def test_cosine_with_a_warmup_as_long_as_the_run_does_not_divide_by_zero():
             CosineSchedule(Warmup(0, 1.0), 900, 0.01),
             "no warm-up, then a cosine down to 0.01 at step 900",
         ),
+        (
+            CosineSchedule(Warmup(200, 0.001), 6, 0.01),  # a run of 6 steps
+            "linear warm-up from 0.001 over 200 steps, then 0.01 at once",
+        ),
     ],
 )
 def test_schedules_say_in_words_what_they_do(schedule, text):
