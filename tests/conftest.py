@@ -16,12 +16,11 @@ settings.load_profile("tests")
 
 @pytest.fixture(autouse=True)
 def logs_as_before() -> Iterator[None]:
-    """A command that a test runs sets up the logs of its process; the next test has its own."""
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
+    """A command that a test runs sets up the logs of its process; the next test starts afresh."""
     yield
-    root.setLevel(level)
-    for handler in [own for own in root.handlers if own not in handlers]:
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in [own for own in root.handlers if own.get_name() == "dense_lt"]:
         root.removeHandler(handler)
         handler.close()
     logging.captureWarnings(capture=False)
