@@ -3,9 +3,20 @@ from pathlib import Path
 import pytest
 
 from dense_lt.config.load import load_config
+from dense_lt.config.transforms import (
+    AffineConfig,
+    CopyPasteConfig,
+    HsvConfig,
+    LargeScaleJitterConfig,
+    LongSideConfig,
+    MixupConfig,
+    MosaicConfig,
+    ResizeConfig,
+)
 from dense_lt.utils.errors import ConfigError
 
-BASES = Path(__file__).parents[2] / "configs" / "_base"
+ROOT = Path(__file__).parents[2]
+BASES = ROOT / "configs" / "_base"
 MINIMAL = "name: run\nschedule: {kind: step, milestones: [8, 11]}\ntrain: {steps: 12}\n"
 FALLING = "{kind: large_scale_jitter, scales: [2, 1]}"
 
@@ -78,3 +89,31 @@ def test_the_base_of_copy_paste_restates_simple_copy_paste(load):
     train = load(bases=["copy_paste.yaml"]).train_transforms
     assert (train.resize.size, train.resize.scales) == ((1024, 1024), (0.1, 2.0))
     assert (train.copy_paste.images, train.copy_paste.companions) == ((1, 1), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("mosaic", MosaicConfig),
+        ("affine", AffineConfig),
+        ("mixup", MixupConfig),
+        ("copy_paste", CopyPasteConfig),
+        ("large_scale_jitter", LargeScaleJitterConfig),
+        ("short_side", ResizeConfig),
+        ("long_side", LongSideConfig),
+        ("hsv", HsvConfig),
+    ],
+)
+def test_the_page_lists_every_key_with_its_default(name, section):
+    page = (ROOT / "docs" / "augmentation.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith(f"| `{name}.")]
+    fields = {key: field.default for key, field in section.model_fields.items() if key != "kind"}
+    assert len(rows) == len(fields)
+    for row, (key, default) in zip(rows, fields.items(), strict=True):
+        assert row.startswith(f"| `{name}.{key}` | {_written(default)} | ")
+
+
+def _written(default) -> str:
+    if isinstance(default, tuple):
+        return f"[{', '.join(map(_written, default))}]"
+    return default if isinstance(default, str) else f"{default:g}"
