@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -109,26 +110,41 @@ def _describe(error: ValidationError) -> Iterator[str]:
 def _check(arguments: argparse.Namespace) -> int:
     from dense_lt.config.load import load_config
     from dense_lt.data.build import build_datasets
-    from dense_lt.data.check import check_images
+    from dense_lt.utils.errors import DataError
 
     config = load_config(arguments.config, arguments.overrides)
-    to_mend = _list_faults(config.data)
-    if to_mend:
+    if _list_faults(config.data):
+        _say("images are looked at when no fault of the annotation files must be mended")
         return FAULTY
-    train, val, categories = build_datasets(config.data, seed=config.seed, masks=True)
-    assert train is not None, "both splits are built"
-    assert val is not None, "both splits are built"
-    for dataset in (train, val):
-        table = dataset.table
-        _say(f"{table.source}: {len(table):,} images, {table.num_instances:,} instances")
-    for line in _classes(categories):
-        _say(line)
-    for dataset in (train, val) if arguments.images else ():
-        for message in check_images(dataset):
-            _say(message)
-            to_mend += 1
-    _draw_samples(train, config, arguments.out, NUM_SAMPLES)
-    return FAULTY if to_mend else 0
+    going_on = config.data.model_copy(update={"on_bad_image": "skip"})
+    try:
+        train, val, categories = build_datasets(going_on, seed=config.seed, masks=True)
+        assert train is not None, "both splits are built"
+        assert val is not None, "both splits are built"
+        for dataset in (train, val):
+            table = dataset.table
+            _say(f"{table.source}: {len(table):,} images, {table.num_instances:,} instances")
+        for line in _classes(categories):
+            _say(line)
+        must_be_there = config.data.on_bad_image == "error" or arguments.images
+        to_mend = sum([_list_images(own, decode=arguments.images) for own in (train, val)])
+        going_on = config.model_copy(update={"data": going_on})
+        _draw_samples(train, going_on, arguments.out, NUM_SAMPLES)
+    except DataError as error:
+        _say(str(error))
+        return FAULTY
+    return FAULTY if to_mend and must_be_there else 0
+
+
+def _list_images(dataset: DetectionDataset, *, decode: bool) -> int:
+    """List images that are missing, or cannot be used; returns how many."""
+    from dense_lt.data.check import check_images, missing_images
+
+    count = 0
+    for message in chain(missing_images(dataset), check_images(dataset) if decode else ()):
+        _say(message)
+        count += 1
+    return count
 
 
 def _list_faults(config: DataConfig) -> int:
@@ -136,7 +152,11 @@ def _list_faults(config: DataConfig) -> int:
     from dense_lt.data.faults import summarize
 
     to_mend = 0
-    for path, faults in _faults(config).items():
+    for path, faults in _faults(config):
+        if isinstance(faults, str):  # it cannot be read at all
+            _say(faults)
+            to_mend += 1
+            continue
         counts = summarize(faults) if len(faults) > MANY else []
         for line in [*map(str, faults), *counts]:
             _say(f"{path}: {line}")
@@ -159,20 +179,35 @@ def _preview(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _faults(config: DataConfig) -> dict[Path, list[Fault]]:
-    """Of every annotation file."""
+def _faults(
+    config: DataConfig, splits: Sequence[str] = ("train", "val")
+) -> Iterator[tuple[Path, list[Fault] | str]]:
+    """Of every annotation file, and of all parts of a mixture; a text says what is unreadable."""
+    from dense_lt.config.data import MixtureConfig
     from dense_lt.config.openimages import OpenImagesConfig
     from dense_lt.data.build import annotation_files
     from dense_lt.data.check import check_annotations
     from dense_lt.data.openimages.build import open_images_faults
+    from dense_lt.utils.errors import DataError
 
-    drop = config.drop_invalid_boxes
+    if isinstance(config.dataset, MixtureConfig):
+        for number, part in enumerate(config.dataset.parts):
+            own = config.model_copy(update={"dataset": part.dataset})
+            yield from _faults(own, splits=("train",) if number else splits)
+        return
+    drop, skip = config.drop_invalid_boxes, config.on_bad_image == "skip"
     if isinstance(config.dataset, OpenImagesConfig):
-        return open_images_faults(config.dataset, drop_invalid_boxes=drop)
-    return {
-        path: check_annotations(path, drop_invalid_boxes=drop)
-        for path in annotation_files(config).values()
-    }
+        try:
+            yield from open_images_faults(config.dataset, drop_invalid_boxes=drop).items()
+        except DataError as error:
+            yield config.dataset.root, str(error)
+        return
+    files = annotation_files(config)
+    for path in (files[name] for name in splits):
+        try:
+            yield path, check_annotations(path, drop_invalid_boxes=drop, skip=skip)
+        except DataError as error:
+            yield path, str(error)
 
 
 def _classes(categories: CategoryTable) -> Iterator[str]:

@@ -84,7 +84,7 @@ class DetectionDataset:
     Attributes:
         table: of the images that the data set has.
         mixer: as given; may be set later, when it needs that table.
-        missing: a message that names the images that were not found; None when all were.
+        missing: a message about images that were not found, None: all were; `missing_names`: all.
 
     Raises:
         DataError: images are missing, and that is an error, or all are.
@@ -111,6 +111,7 @@ class DetectionDataset:
         self.mixer = mixer
         paths = locate_images(table, image_folders)
         self.missing = describe_missing(table, image_folders, paths)
+        self.missing_names = [table.file_names[i] for i, path in enumerate(paths) if path is None]
         if self.missing is not None:
             table, paths = _settle_missing(table, paths, self.missing, missing_images)
         self.table = table

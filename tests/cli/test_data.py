@@ -111,6 +111,41 @@ def test_an_unreadable_image_is_told_when_images_are_asked_for(config, tmp_path,
     assert "b.png: cannot be decoded" in capsys.readouterr().out
 
 
+def test_a_missing_image_hides_no_broken_one(config, tmp_path, capsys):
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "b.png").write_bytes(b"no image")
+    arguments = ["data", "check", str(config), "--out", str(tmp_path / "samples.png")]
+    assert main([*arguments, "--images"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.endswith("train.json: a.png is missing") for line in lines) == 1
+    assert sum("b.png: cannot be decoded" in line for line in lines) == 2  # of both splits
+    assert (tmp_path / "samples.png").exists()
+    assert main(arguments) == 1
+    assert "val.json: a.png is missing" in capsys.readouterr().out
+    assert main([*arguments, "data.on_bad_image=skip"]) == 0
+
+
+def test_every_part_of_a_mixture_is_checked(config, tmp_path, capsys):
+    content = coco_content()
+    content["annotations"][1]["bbox"] = [0, 0, 0, 0]
+    write_json(tmp_path / "second.json", content)
+    (tmp_path / "third.json").write_text("{")
+    own = f"kind: coco, root: {tmp_path}, val: {{annotations: val.json, images: [.]}}"
+    parts = ", ".join(
+        f"{{dataset: {{{own}, train: {{annotations: {name}.json, images: [.]}}}}}}"
+        for name in ("train", "second", "third")
+    )
+    mixture = f"data.dataset={{kind: mixture, parts: [{parts}]}}"
+    assert main(["data", "check", str(config), mixture]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0].rpartition("/")[2] for line in lines[:-1]] == [
+        *("train.json", "val.json"),
+        *("second.json", "second.json"),
+        "third.json",
+    ]
+    assert "third.json: is not JSON" in lines[-2]
+
+
 def test_a_preview_shows_samples_as_they_are_mixed(config, tmp_path, capsys):
     out = tmp_path / "preview.png"
     mixed = "data.train_transforms={mosaic: {size: [64, 64]}, copy_paste: {}, resize: null}"
