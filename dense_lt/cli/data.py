@@ -229,7 +229,10 @@ def _draw_samples(train: DetectionDataset, config: ExperimentConfig, out: Path, 
     loader = build_train_loader(train, data, batch_size=count, seed=config.seed)
     batch = next(iter(loader))
     out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(batch, train.categories.names).save(out, format="PNG")
+    captions: dict[int, str] = {}
+    for own, name in zip(train.table.image_ids.tolist(), train.table.file_names, strict=True):
+        captions[own] = f"{captions[own]} or {name}" if own in captions else name  # of a mixture
+    contact_sheet(batch, train.categories.names, captions).save(out, format="PNG")
     _say(f"{out}: the first {count} training samples, after augmentation")
 
 

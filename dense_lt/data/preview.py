@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import printable
 
 import numpy as np
@@ -20,30 +20,44 @@ TILE = 360
 
 GAP = 4
 COLUMNS = 4
+MOST_LABELS = 60
+"""Objects of a sample whose class names are written; more would hide the picture."""
+
+LONGEST_CAPTION = 55
+"""Letters that fit below a sample; of longer names the end is shown."""
+
 MASK_STRENGTH = 0.3
 CROWD, CROWD_COLOR, DASH = "crowd", (170, 170, 170), 5
 BACKDROP = (32, 32, 32)
 GOLDEN_RATIO = 0.618034
 
 
-def contact_sheet(batch: Batch, names: Sequence[str]) -> Image.Image:
+def contact_sheet(
+    batch: Batch, names: Sequence[str], captions: Mapping[int, str] | None = None
+) -> Image.Image:
     """One picture of the samples of a batch, four in a row.
 
     Args:
         batch: as a loader yields it, after augmentation.
         names: class name of every label.
+        captions: file name of every image, by its id; where there is none, the id is written.
     """
-    samples = zip(batch.images.pixels, batch.images.sizes, batch.targets, batch.infos, strict=True)
+    captions = captions or {}
+    samples = zip(batch.images.pixels, batch.images.sizes, batch.targets, strict=True)
     rows = -(-len(batch.infos) // COLUMNS)
     step = TILE + GAP
-    lettering = Lettering([*names, printable.strip()])  # the second has the letters of CROWD
+    own = [_caption(info.image_id, captions) for info in batch.infos]
+    lettering = Lettering([*names, *own, printable.strip()])  # the last has the letters of CROWD
     sheet = Image.new("RGB", (COLUMNS * step + GAP, rows * step + GAP), BACKDROP)
-    for number, (pixels, (height, width), target, info) in enumerate(samples):
+    for number, (pixels, (height, width), target) in enumerate(samples):
         row, column = divmod(number, COLUMNS)
-        caption = f"image {info.image_id}"
-        tile = draw_sample(pixels[:, :height, :width], target, names, caption, lettering)
+        tile = draw_sample(pixels[:, :height, :width], target, names, own[number], lettering)
         sheet.paste(tile, (GAP + column * step, GAP + row * step))
     return sheet
+
+
+def _caption(image_id: int, captions: Mapping[int, str]) -> str:
+    return captions.get(image_id, f"image {image_id}")[-LONGEST_CAPTION:]
 
 
 def draw_sample(
@@ -55,7 +69,8 @@ def draw_sample(
 ) -> Image.Image:
     """An image (3, H, W) uint8 and its objects, scaled to a tile; small ones are not smoothed.
 
-    Regions in which nothing is background are dashed and grey.
+    Regions in which nothing is background are dashed and grey. Objects are named where there are
+    at most `MOST_LABELS`.
 
     Args:
         image: before normalisation.
@@ -85,7 +100,8 @@ def draw_sample(
     for label, box in zip(labels, target["boxes"].numpy() * scale, strict=True):
         x1, y1, x2, y2 = box.tolist()
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(label))
-        lettering.write(pen, (x1, y1), names[label], color_of(label))
+        if len(labels) <= MOST_LABELS:
+            lettering.write(pen, (x1, y1), names[label], color_of(label))
     lettering.write(pen, (0, size[1] - 11), caption, (255, 255, 255))
     return tile
 

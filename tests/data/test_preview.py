@@ -2,8 +2,17 @@ import numpy as np
 import torch
 
 from dense_lt.data.batching import to_masks
+from dense_lt.data.lettering import Lettering
 from dense_lt.data.outlines import Outlines
-from dense_lt.data.preview import CROWD_COLOR, GAP, TILE, color_of, contact_sheet, draw_sample
+from dense_lt.data.preview import (
+    CROWD_COLOR,
+    GAP,
+    MOST_LABELS,
+    TILE,
+    color_of,
+    contact_sheet,
+    draw_sample,
+)
 from dense_lt.structures import Batch, ImageBatch, ImageInfo, Target
 
 NAMES = ["one", "two"]
@@ -72,3 +81,25 @@ def test_a_region_that_is_ignored_is_dashed_in_grey():
     for side in (lower, right):
         assert 0.4 < side[20 * TILE // 80 : 60 * TILE // 80].mean() < 0.7
     assert not grey[: 20 * TILE // 80 - 1].any()
+
+
+def test_names_are_left_out_where_they_would_hide_the_picture():
+    def drawn(objects: int) -> np.ndarray:
+        boxes = torch.tensor([[20.0, 40, 60, 60]]).repeat(objects, 1)
+        target: Target = {"boxes": boxes, "labels": torch.ones(objects, dtype=torch.int64)}
+        return np.asarray(draw_sample(_image(80, 80), target, NAMES))
+
+    few, many = drawn(MOST_LABELS), drawn(MOST_LABELS + 1)
+    assert not (few == many).all()
+    assert (many != 100).sum() < (few != 100).sum()  # the box alone
+
+
+def test_a_sample_is_captioned_with_the_name_of_its_file():
+    info = ImageInfo(7, (80, 80), (80, 80))
+    batch = Batch(ImageBatch(_image(80, 80)[None], ((80, 80),)), [_target(80, 80)], [info])
+    sheets = [contact_sheet(batch, NAMES, captions) for captions in (None, {7: "street.jpg"})]
+    tiles = [np.asarray(sheet)[GAP : GAP + TILE, GAP : GAP + TILE] for sheet in sheets]
+    lettering = Lettering([*NAMES, "street.jpg"])
+    expected = draw_sample(_image(80, 80), _target(80, 80), NAMES, "street.jpg", lettering)
+    assert (tiles[1] == np.asarray(expected)).all()
+    assert (tiles[0] != tiles[1]).any()
