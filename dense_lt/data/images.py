@@ -141,10 +141,10 @@ def orientation(file: Image.Image) -> int:
     if file.format == "PNG":
         file.load()  # the mark may stand behind the pixels
     try:
-        mark = file.getexif().get(ExifTags.Base.Orientation)
+        mark: object = file.getexif().get(ExifTags.Base.Orientation)
     except (*UNREADABLE, KeyError, TypeError):
         return 1
-    return int(mark) if mark in MIRRORED_OR_TURNED else 1
+    return mark if isinstance(mark, int) and mark in MIRRORED_OR_TURNED else 1
 
 
 def _is_obeyed(mark: int, file: Image.Image, size: tuple[int, int], exif: ExifRule) -> bool:
