@@ -230,7 +230,8 @@ def _draw_samples(train: DetectionDataset, config: ExperimentConfig, out: Path, 
     batch = next(iter(loader))
     out.parent.mkdir(parents=True, exist_ok=True)
     captions: dict[int, str] = {}
-    for own, name in zip(train.table.image_ids.tolist(), train.table.file_names, strict=True):
+    for index, own in enumerate(train.table.image_ids.tolist()):
+        name = train.table.file_names[index]
         captions[own] = f"{captions[own]} or {name}" if own in captions else name  # of a mixture
     contact_sheet(batch, train.categories.names, captions).save(out, format="PNG")
     _say(f"{out}: the first {count} training samples, after augmentation")

@@ -44,9 +44,8 @@ def _repeated_names(found: Scan) -> Iterator[Fault]:
     classes: list[tuple[Any, Any]] = [
         (one.get("id"), one.get("name")) for one in found.categories if isinstance(one, dict)
     ]
-    files = zip(
-        found.images.column("id").tolist(), Names(found.images.ragged("file_names")), strict=True
-    )
+    names = Names(found.images.ragged("file_names"))
+    files = [(own, names[row]) for row, own in enumerate(found.images.column("id").tolist())]
     for entry, field, pairs, mend in (
         ("category", "name", classes, "give each its own, or merge them"),
         ("image", "file_name", files, "put all annotations under one of them"),

@@ -235,7 +235,7 @@ def _check_runs(where: str, runs: Record, image_size: tuple[int, int] | None) ->
     """Size and run lengths; those of an image whose size is not known fill the size they give."""
     size, counts = runs.get("size"), runs.get("counts")
     field, mend = "segmentation.size", "correct or remove it"
-    is_size = isinstance(size, list) and len(size) == 2 and all(map(is_length, size))
+    is_size = _is_size(size)
     if image_size is not None and size != list(image_size):
         problem = f"expected [height, width] = {list(image_size)}"
         yield Fault(where, field, size, problem, mend, skippable=is_size and is_runs(counts))
@@ -244,10 +244,14 @@ def _check_runs(where: str, runs: Record, image_size: tuple[int, int] | None) ->
     field = "segmentation.counts"
     if not is_runs(counts):
         yield Fault(where, field, counts, "expected run lengths", mend)
-    elif is_size:
+    elif _is_size(size):
         problem = problem_of_runs(counts, *size)
         if problem:
             yield Fault(where, field, counts, problem, mend, skippable=True)
+
+
+def _is_size(value: object) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_length, value))
 
 
 def is_runs(counts: object) -> TypeGuard[str | list[int]]:
