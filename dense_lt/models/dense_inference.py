@@ -14,7 +14,6 @@ from dense_lt.ops.boxes import clip_boxes_to_image
 from dense_lt.ops.selection import class_wise_nms, top_entries, vote
 from dense_lt.structures import DensePredictions, Detections, Priors, Size
 
-
 ROUNDING = 1e-6
 """What one and the same score may differ by when it is computed among others."""
 
