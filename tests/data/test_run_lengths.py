@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
+from dense_lt.data import run_lengths
 from dense_lt.data.run_lengths import BROKEN, problem_of_runs, sums_of_runs
 
 MASKS = array_shapes(min_dims=2, max_dims=2, max_side=70).flatmap(
@@ -51,3 +52,15 @@ def test_short_runs_are_told_with_what_is_needed(counts):
 @pytest.mark.parametrize("counts", ["\x01\x02zz", "\ud800", "", [-1, 11], [1.5], None, 3, "P"])
 def test_what_is_no_run_length_is_told(counts):
     assert problem_of_runs(counts, 2, 5) == "cannot be decoded as run lengths"
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 16])
+def test_pieces_give_the_sums_of_the_whole(monkeypatch, block):
+    monkeypatch.setattr(run_lengths, "_BLOCK", block)
+    rng = np.random.default_rng(0)
+    pictures = [rng.random((5, 1 + number % 9)) < 0.5 for number in range(40)]
+    texts = [coco_mask.encode(np.asfortranarray(p, dtype=np.uint8))["counts"] for p in pictures]
+    texts[7] = b""
+    expected = [picture.size for picture in pictures]
+    expected[7] = BROKEN
+    assert _sums(texts) == expected
