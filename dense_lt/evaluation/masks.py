@@ -68,10 +68,9 @@ class PackedMasks:
             self.text, self.starts[indices], self.stops[indices], self.sizes[indices]
         )
 
-    def fill_their_images(self) -> bool:
-        """Whether the runs of every mask add up to its height x width; masks stand end to end."""
-        sums = sums_of_runs(self.text, self.starts, self.stops)
-        return bool((sums == self.sizes.astype(np.int64).prod(axis=1)).all())
+    def filled_pixels(self) -> NDArray[np.int64]:
+        """(n,) sums of the runs, -1 for what is none; the masks must stand end to end."""
+        return sums_of_runs(self.text, self.starts, self.stops)
 
     def compact(self) -> PackedMasks:
         """The same masks, one after the other in a text that holds nothing else."""

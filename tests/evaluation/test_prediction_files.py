@@ -12,6 +12,7 @@ from dense_lt.evaluation.prediction_files import (
     write_predictions,
 )
 from dense_lt.evaluation.predictions import Predictions
+from dense_lt.evaluation.ranking import check_runs
 from dense_lt.utils.errors import DataError
 
 GOOD = {"image_id": 1, "category_id": 2, "bbox": [1.5, 2, 3, 4], "score": 0.5}
@@ -127,11 +128,21 @@ def test_a_broken_mask_is_named(tmp_path):
 
 @pytest.mark.parametrize("counts", ["55", [5, 5], "\x01\x02zz"])
 def test_runs_that_do_not_fill_their_image_name_the_entry(tmp_path, counts):
+    """When they are read, or, where all are compressed already, before they are compared."""
     good = {**GOOD, "segmentation": {"size": [2, 5], "counts": "55"}}
     bad = {**GOOD, "segmentation": {"size": [9, 9], "counts": counts}}
     path = _write(tmp_path, [good, bad])
     with pytest.raises(DataError, match=r"entry 1: `segmentation` cannot be used: .*run"):
-        read_predictions(path, masks=True)
+        check_runs(read_predictions(path, masks=True), np.arange(2))
+
+
+def test_only_masks_that_count_are_held_against_their_image(tmp_path):
+    good = {**GOOD, "segmentation": {"size": [2, 5], "counts": "55"}}
+    bad = {**GOOD, "segmentation": {"size": [9, 9], "counts": "55"}}
+    predictions = read_predictions(_write(tmp_path, [good, bad, good]), masks=True)
+    check_runs(predictions, np.array([2, 0]))
+    with pytest.raises(DataError, match="entry 1: "):
+        check_runs(predictions, np.array([2, 1]))
 
 
 def test_runs_of_another_size_than_their_image_name_the_entry(tmp_path):
