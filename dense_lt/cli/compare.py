@@ -73,22 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def with_default_settings(run: Run) -> Run:
-    """The run with the settings that did not exist when it was made, at their defaults.
+    """The run with all settings of this version; see `config.load.with_defaults`."""
+    from dense_lt.config.load import with_defaults
 
-    So that runs of different versions are told apart by what they did. Settings that this version
-    does not know, or does not allow, leave all as it is stored.
-    """
-    from pydantic import ValidationError
-
-    from dense_lt.config.experiment import ExperimentConfig
-
-    if run.config is None:
-        return run
-    try:
-        stored = ExperimentConfig.model_validate(run.config)
-    except ValidationError:
-        return run
-    return replace(run, config=stored.model_dump(mode="json"))
+    config = None if run.config is None else with_defaults(run.config)
+    return run if config is run.config else replace(run, config=config)
 
 
 def written(out: Path) -> str:

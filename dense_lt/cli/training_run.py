@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 
 import torch
 import yaml
-from pydantic import ValidationError
 
 from dense_lt.cli.describe import describe
 from dense_lt.cli.evaluation_run import prepare_evaluation
 from dense_lt.cli.training_parts import TrainingParts, build_parts
 from dense_lt.config.experiment import ExperimentConfig
-from dense_lt.config.load import save_config
+from dense_lt.config.load import save_config, with_defaults
 from dense_lt.data.build import build_train_loader
 from dense_lt.data.loading import BatchLoader
 from dense_lt.engine.build import (
@@ -57,7 +56,8 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
     check_free(run, resume=resume, overwrite=overwrite)
     checkpoint = find_checkpoint(run) if resume else None
     if checkpoint:
-        check_config(with_defaults(checkpoint), resolved(config))
+        stored = dict(with_defaults(checkpoint.config))
+        check_config(replace(checkpoint, config=stored), resolved(config))
     parts = build_parts(config, device, resumed=checkpoint is not None)
     if checkpoint:
         _restore(parts, checkpoint)
@@ -186,18 +186,6 @@ def _evaluation(
         return headline.metrics
 
     return evaluate
-
-
-def with_defaults(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with the settings that did not exist when it was written, at their defaults.
-
-    What it has and this version does not know is left as it is, to be told as a difference.
-    """
-    try:
-        stored = ExperimentConfig.model_validate(checkpoint.config)
-    except ValidationError:
-        return checkpoint
-    return replace(checkpoint, config=dict(resolved(stored)))
 
 
 def _restore(parts: TrainingParts, checkpoint: Checkpoint) -> None:

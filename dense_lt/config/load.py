@@ -7,8 +7,9 @@ whole, so that options of one loss never leak into the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -48,6 +49,18 @@ def save_config(config: ExperimentConfig, path: Path) -> None:
     """Write the resolved configuration; `load_config` of that file gives an equal object."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100)
     path.write_text(text, encoding="utf-8")
+
+
+def with_defaults(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of an earlier run, with those that did not exist then at their defaults.
+
+    So that runs of different versions are told apart by what they did. What has settings that this
+    version does not know, or does not allow, comes back as it is.
+    """
+    try:
+        return ExperimentConfig.model_validate(stored).model_dump(mode="json")
+    except ValidationError:
+        return stored
 
 
 def _default_kinds(section: type[BaseModel]) -> dict[str, object]:
