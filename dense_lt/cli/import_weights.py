@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Import = Callable[[Detector, Mapping[str, object], argparse.Namespace], None]
 
-HELP = "turn weights of United-Perception (EFL) or torchvision into ours"
+HELP = "turn weights of United-Perception (EFL), mmdetection (EQL v2) or torchvision into ours"
 
 PLACEHOLDER = "nowhere"
 """For settings that only the data need: the number of classes is read from the weights."""
@@ -39,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--source",
-        choices=("united-perception", "torchvision"),
+        "--from",
+        choices=("united-perception", "torchvision", "mmdetection"),
         help="default: what the names in the file say",
     )
     parser.add_argument(
@@ -62,11 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
     _check_free(out)
     stored = read_weights(arguments.file)
     source = arguments.source or _source_of(stored, arguments.file)
-    fill, count = (
-        (_fill_torchvision, _classes_of_torchvision)
-        if source == "torchvision"
-        else (_fill_united_perception, _classes_of_united_perception)
-    )
+    fill, count = {
+        "united-perception": (_fill_united_perception, _classes_of_united_perception),
+        "torchvision": (_fill_torchvision, _classes_of_torchvision),
+        "mmdetection": (_fill_mmdetection, _classes_of_mmdetection),
+    }[source]
     config = _load(arguments.config, arguments.overrides, needs_data=not out.suffix)
     detector = _build(config, count(stored, config))
     fill(detector, stored, arguments)
@@ -158,13 +159,17 @@ def read_weights(path: Path) -> Mapping[str, object]:
 
 def _source_of(stored: Mapping[str, object], path: Path) -> str:
     names = {str(name) for name in stored}
+    inner = stored.get("state_dict")
+    inside = names | ({str(name) for name in inner} if isinstance(inner, Mapping) else set())
     if any(name.startswith(("roi_heads.", "rpn.")) for name in names):
         return "torchvision"
+    if any(name.removeprefix("module.").startswith("rpn_head.") for name in inside):
+        return "mmdetection"
     if names & {"model", "state_dict", "ema"} or any("roi_head." in name for name in names):
         return "united-perception"
     raise DataError(
         f"{path}: its names, such as {', '.join(sorted(names)[:3])}, are those of neither "
-        "United-Perception nor torchvision's Faster or Mask R-CNN"
+        "United-Perception nor mmdetection's or torchvision's Faster or Mask R-CNN"
     )
 
 
@@ -203,6 +208,23 @@ def _classes_of_torchvision(stored: Mapping[str, object], config: ExperimentConf
     return _rows(stored, ("box_predictor.cls_score.bias",)) - 1  # without background
 
 
+def _classes_of_mmdetection(stored: Mapping[str, object], config: ExperimentConfig) -> int:
+    from dense_lt.balance.counts import ClassCounts
+    from dense_lt.config.two_stage import TwoStageConfig
+    from dense_lt.losses.regions.build import build_region_loss
+    from dense_lt.models.importers.mmdetection import weights_of
+
+    model = config.model
+    if not isinstance(model, TwoStageConfig) or model.loss.kind == "bags":
+        raise ConfigError(
+            f"--config: from mmdetection come two-stage detectors, of any loss but BAGS, whose "
+            f"logits depend on the data; the model is of kind {model.kind}, its loss "
+            f"{model.loss.kind}; take one such as configs/lvis/mask_rcnn_r50_1x_eql_v2.yaml"
+        )
+    others = build_region_loss(model.loss, 1, ClassCounts((1,), (1,))).num_logits - 1
+    return _rows(weights_of(stored), ("fc_cls.bias",)) - others
+
+
 def _rows(stored: Mapping[str, object], endings: tuple[str, ...]) -> int:
     for name, tensor in stored.items():
         if name.endswith(endings):
@@ -231,6 +253,14 @@ def _fill_united_perception(
     load_united_perception(
         detector, weights_of(stored), num_priors=num_priors, layout=arguments.layout
     )
+
+
+def _fill_mmdetection(
+    detector: Detector, stored: Mapping[str, object], arguments: argparse.Namespace
+) -> None:
+    from dense_lt.models.importers.mmdetection import load_mmdetection, weights_of
+
+    load_mmdetection(detector, weights_of(stored))
 
 
 def _fill_torchvision(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import mmdetection
 from helpers.annotation_files import lvis_content, write_set
 from helpers.united_perception import draw, shapes_of_yolox
 from safetensors import safe_open
@@ -111,6 +112,40 @@ def test_weights_of_torchvision(tmp_path):
         assert file.metadata()["imported_from"] == "torchvision"
         bias = file.get_tensor("head.classifier.bias")
     assert torch.equal(bias, model.roi_heads.box_predictor.cls_score.bias.roll(-1))
+
+
+@pytest.mark.parametrize("words", [[], ["--from", "mmdetection"]])
+def test_weights_of_mmdetection(tmp_path, words):
+    shapes = mmdetection.shapes_of(mmdetection.resnet((1,) * 4), CLASSES, width=16, hidden=24)
+    state = mmdetection.draw(shapes)
+    torch.save({"meta": {"epoch": 12}, "state_dict": state}, tmp_path / "theirs.pth")
+    out, recipe = tmp_path / "ours.safetensors", RECIPE.with_name("mask_rcnn_r50_1x_eql_v2.yaml")
+    words = [str(tmp_path / "theirs.pth"), "--config", str(recipe), "--out", str(out), *words]
+    small = ["pyramid.channels=16", "head.channels=24", "mask.channels=16"]
+    small += ["backbone.options={layers: [1, 1, 1, 1]}"]
+    small = [f"model.{setting}" for setting in small]
+    assert main(["import-weights", *words, *small]) == 0
+    with safe_open(out, "pt") as file:
+        assert file.metadata()["imported_from"] == "mmdetection"
+        bias = file.get_tensor("head.classifier.bias")
+        counted = file.get_tensor("loss.classification.statistics.positive")
+    assert torch.equal(bias, state["roi_head.bbox_head.fc_cls.bias"])
+    assert torch.equal(counted.float(), state["roi_head.bbox_head.loss_cls.pos_grad"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("mask_rcnn_r50_1x_bags", "any loss but BAGS, whose logits depend on the data"),
+        ("retinanet_r50_2x_efl", "the model is of kind one_stage"),
+    ],
+)
+def test_recipes_whose_classes_cannot_be_counted_are_refused(tmp_path, capsys, recipe, message):
+    path, out = tmp_path / "theirs.pth", tmp_path / "ours.safetensors"
+    torch.save({"rpn_head.rpn_cls.bias": torch.zeros(3)}, path)
+    config = RECIPE.with_name(f"{recipe}.yaml")
+    assert main(["import-weights", str(path), "--config", str(config), "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_run_needs_the_data_and_their_number_of_classes(theirs, tmp_path, capsys):

@@ -1,8 +1,8 @@
-"""Do imported weights fill a model, all of it and nothing else?"""
+"""Which weights does a file hold, and do they fill a model, all of it and nothing else?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -37,3 +37,22 @@ def check_fit(
         raise DataError(
             f"{source} weights: do not fit the model in {len(faults)} tensors: {shown}. {mend}"
         )
+
+
+def first_state_dict(
+    stored: Mapping[str, object], candidates: Iterable[object], *, source: str
+) -> dict[str, Tensor]:
+    """The first of `candidates`, parts of the file `stored`, that has tensors and nothing else.
+
+    Raises:
+        DataError: there is none; `source` says whose weights they should be.
+    """
+    for candidate in candidates:
+        if isinstance(candidate, Mapping) and candidate:
+            tensors = {k: v for k, v in candidate.items() if isinstance(v, Tensor)}
+            if len(tensors) == len(candidate):
+                return tensors
+    raise DataError(
+        f"{source} weights: the file holds {', '.join(map(str, list(stored)[:5]))}, but no state "
+        "dict, neither as a whole nor under `ema`, `model` or `state_dict`; take another"
+    )

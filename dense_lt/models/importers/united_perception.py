@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dense_lt.models.importers.fitting import check_fit
+from dense_lt.models.importers.fitting import check_fit, first_state_dict
 from dense_lt.utils.errors import DataError
 
 State = Mapping[str, Tensor]
@@ -127,15 +127,7 @@ def weights_of(stored: Mapping[str, object]) -> dict[str, Tensor]:
     average = stored.get("ema")
     candidates = [average.get("ema_state_dict")] if isinstance(average, Mapping) else []
     candidates += [stored.get("model"), stored.get("state_dict"), stored]
-    for candidate in candidates:
-        if isinstance(candidate, Mapping) and candidate:
-            tensors = {k: v for k, v in candidate.items() if isinstance(v, Tensor)}
-            if len(tensors) == len(candidate):
-                return tensors
-    raise DataError(
-        f"United-Perception weights: the file holds {', '.join(map(str, list(stored)[:5]))}, but "
-        "no state dict, neither under `ema`, `model` or `state_dict` nor as a whole; take another"
-    )
+    return first_state_dict(stored, candidates, source="United-Perception")
 
 
 def from_united_perception(
