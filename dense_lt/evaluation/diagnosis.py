@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from dense_lt.evaluation.ranking import (
     select_objects,
 )
 from dense_lt.evaluation.rules import ALL_SIZES, LVIS, Rules
-from dense_lt.evaluation.who_is_found import NOTHING, find_objects
+from dense_lt.evaluation.who_is_found import NOTHING, Found, covered_by_best, find_objects
 from dense_lt.utils.errors import DataError
 
 DIAGNOSIS_FILE = "diagnosis.json"
@@ -41,6 +42,9 @@ DIAGNOSIS_FILE = "diagnosis.json"
 
 BINS = 10
 """Of equal width, of the scores in [0, 1]."""
+
+CANDIDATES = (10, 100, 1000)
+"""How many of the best candidates of an image are looked at; the last is all that is."""
 
 MOST_PAIRS = 200
 """Pairs of classes that are kept, those of most objects."""
@@ -57,8 +61,9 @@ class Diagnosis:
 
     category_ids: list[int]
     objects: Counts
-    """ "all", "covered" by any detection, "candidate": by one of its class, "named": the best
-    detection over it has its class, "as_GROUP": has another class, of that group."""
+    """ "all"; "proposed", where known: covered by a candidate or by what became of it; "covered" by
+    any detection; "candidate": by one of its class; "named": the best detection over it has its
+    class; "as_GROUP": has another class, of that group."""
     detections: Counts
     """Of the best detections of each class, as many as it has objects: how many of each kind."""
     true_score: list[float | None]
@@ -71,6 +76,9 @@ class Diagnosis:
     """Category of an object, category that it was named, number of objects; most first."""
     classifier_norms: list[float] | None = None
     """Length of each class's weights in the last layer; None if there is no such thing."""
+    candidates: Counts | None = None
+    """Number k, as text -> objects that one of the image's k best candidates covers, before classes
+    are looked at; None if nobody looked."""
 
     def save(self, path: Path) -> None:
         """Write what `load` reads."""
@@ -98,6 +106,7 @@ def diagnose(
     rules: Rules = LVIS,
     cap: int = 300,
     norms: Mapping[int, float] | None = None,
+    candidates: NDArray[np.int64] | None = None,
 ) -> Diagnosis:
     """Look at boxes at IoU 0.5.
 
@@ -107,6 +116,8 @@ def diagnose(
         rules: which detections count.
         cap: of detections, by these rules.
         norms: category id -> length of the classifier's weights.
+        candidates: (G,) place of the first candidate on each object of `truth`; see
+            `CandidateWatch`.
 
     Raises:
         DataError: predictions have no boxes, or do not belong to the truth.
@@ -128,15 +139,18 @@ def diagnose(
     wrong = _best(np.flatnonzero(counts & ~is_true), ranking, number)
     kinds = error_kinds(ranking, real, best[~is_true[best]], group_of)
     found = find_objects(ranking, real)
+    reach, by_class = _reach(candidates, real), partial(_by_class, real, count=count)
     return Diagnosis(
         category_ids=truth.category_ids.tolist(),
-        objects=_objects(found, real, number, groups, group_of),
+        objects=_objects(found, real, number, groups, group_of)
+        | ({"proposed": by_class(found.is_covered | list(reach.values())[-1])} if reach else {}),
         detections=_kinds(kinds, ranking, best, is_true, groups, count),
         true_score=_means(ranking, np.flatnonzero(is_true), count),
         false_score=_means(ranking, wrong, count),
         reliability=_reliability(ranking, is_true, counts, groups, group_of),
         confused=_confused(found.name, real, truth.category_ids),
         classifier_norms=_in_order(norms, truth),
+        candidates={k: by_class(own) for k, own in reach.items()} or None,
     )
 
 
@@ -154,7 +168,7 @@ def _judge(
 
 def _without(objects: Objects, left_out: NDArray[np.bool_]) -> Objects:
     kept = np.flatnonzero(~left_out)
-    columns = ("image", "category", "boxes", "areas", "mask_areas", "ignore", "crowd")
+    columns = ("index", "image", "category", "boxes", "areas", "mask_areas", "ignore", "crowd")
     return replace(objects, **{name: getattr(objects, name)[kept] for name in columns}, masks=None)
 
 
@@ -174,15 +188,13 @@ def _best(
 
 
 def _objects(
-    found: Any,
+    found: Found,
     objects: Objects,
     number: NDArray[np.int64],
     groups: tuple[str, ...],
     group_of: NDArray[np.int64],
 ) -> Counts:
-    def by_class(kept: NDArray[np.bool_]) -> list[int]:
-        return np.bincount(objects.category[kept], minlength=len(number)).tolist()
-
+    by_class = partial(_by_class, objects, count=len(number))
     is_named = found.name == objects.category
     name_group = np.where(found.name == NOTHING, -1, group_of[found.name])
     return {
@@ -192,6 +204,17 @@ def _objects(
         "named": by_class(is_named),
         **{f"as_{g}": by_class((name_group == k) & ~is_named) for k, g in enumerate(groups)},
     }
+
+
+def _by_class(objects: Objects, kept: NDArray[np.bool_], *, count: int) -> list[int]:
+    return np.bincount(objects.category[kept], minlength=count).tolist()
+
+
+def _reach(candidates: NDArray[np.int64] | None, objects: Objects) -> dict[str, NDArray[np.bool_]]:
+    """Number k of CANDIDATES, rising -> which objects (G,) the best k cover; empty if not known."""
+    place = None if candidates is None else candidates[objects.index]
+    reach = {str(k): covered_by_best(place, k) for k in CANDIDATES}
+    return {k: own for k, own in reach.items() if own is not None}
 
 
 def _kinds(

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.candidates import CandidateWatch
 from dense_lt.evaluation.detector_facts import save_facts
 from dense_lt.evaluation.diagnosis import DIAGNOSIS_FILE, Diagnosis, diagnose
 from dense_lt.evaluation.ground_truth import GroundTruth
-from dense_lt.evaluation.predict import PredictionRun, predict, why_nothing
+from dense_lt.evaluation.predict import PredictionRun, note_of_unread, predict, why_nothing
 from dense_lt.evaluation.prediction_files import write_predictions
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.results import EvaluationResult, save_results
@@ -111,6 +112,7 @@ class Evaluator(ABC):
             folder=columns,
             keep=self.keep(),
             image_cap=self.image_cap,
+            watch=None if folder is None else self.watch(),
         )
         results: list[EvaluationResult] = []
         if distributed.is_main():
@@ -132,6 +134,10 @@ class Evaluator(ABC):
                 if (diagnosis := self.diagnose(predicted, norms)) is not None:
                     diagnosis.save(folder / DIAGNOSIS_FILE)
         return distributed.broadcast_object(results)
+
+    def watch(self) -> CandidateWatch | None:
+        """What is to see the candidates of the detector, for the diagnosis."""
+        return None
 
     def diagnose(
         self, predicted: PredictionRun, norms: Mapping[int, float] | None
@@ -235,22 +241,23 @@ class DetectorEvaluator(Evaluator):
             for own in self.settings
         ]
 
+    def watch(self) -> CandidateWatch:
+        """Looks at all objects."""
+        return CandidateWatch(self.ground_truth)
+
     def diagnose(
         self, predicted: PredictionRun, norms: Mapping[int, float] | None
     ) -> Diagnosis | None:
         """By the rules of the headline, on the images that could be read."""
         rules, cap = self.settings[0].rules, self.settings[0].all_caps[0]
-        truth = self.ground_truth.only_images(predicted.image_ids)
-        return diagnose(truth, predicted.predictions, rules=rules, cap=cap, norms=norms)
-
-
-def note_of_unread(names: Sequence[object], images: int) -> str:
-    """What the results say of images that could not be read."""
-    shown = ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
-    return (
-        f"{len(names)} of {images:,} images could not be read ({shown}; the log says why) and are "
-        "left out of the evaluation, with their objects"
-    )
+        return diagnose(
+            self.ground_truth.only_images(predicted.image_ids),
+            predicted.predictions,
+            rules=rules,
+            cap=cap,
+            norms=norms,
+            candidates=predicted.candidates,
+        )
 
 
 def _complete(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dense_lt.data.openimages.classes import class_index
 from dense_lt.data.table import AnnotationTable
-from dense_lt.evaluation.evaluator import Evaluator, note_of_unread
+from dense_lt.evaluation.evaluator import Evaluator
 from dense_lt.evaluation.ground_truth import look_up
 from dense_lt.evaluation.openimages_predictions import (
     select_predictions,
@@ -20,6 +20,7 @@ from dense_lt.evaluation.openimages_predictions import (
 )
 from dense_lt.evaluation.openimages_score import score_columns
 from dense_lt.evaluation.openimages_truth import OpenImagesTruth
+from dense_lt.evaluation.predict import note_of_unread
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.results import EvaluationResult
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dense_lt.data.categories import CategoryTable
+from dense_lt.evaluation.candidates import CandidateWatch
 from dense_lt.evaluation.masks import PackedMasks, mask_tools
 from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.shards import ShardWriter, predicted_images, read_columns
@@ -52,10 +53,12 @@ class PredictionRun:
     """Of one process, waiting for data included."""
     image_ids: NDArray[np.int64]
     """All images that were predicted, now and before."""
+    candidates: NDArray[np.int64] | None = None
+    """Place of the first candidate on each object; see `CandidateWatch`."""
 
 
 @torch.no_grad()
-def predict(
+def predict(  # noqa: PLR0913 - what a run of predictions is made of
     detector: Detector,
     loader: Iterable[Batch],
     *,
@@ -65,6 +68,7 @@ def predict(
     folder: Path | None = None,
     keep: Keep | None = None,
     image_cap: bool = True,
+    watch: CandidateWatch | None = None,
 ) -> PredictionRun:
     """Detections of all images of `loader`.
 
@@ -78,6 +82,7 @@ def predict(
             reads it all at the end; None keeps it in memory and hands it from process to process.
         keep: leave out what is beyond these caps, for AP-fixed; detections come by image id then.
         image_cap: whether the detector's own cap of detections in an image holds.
+        watch: is shown what the detector chooses among.
     """
     detector.eval()
     sink = _Memory() if folder is None else ShardWriter(folder, rank=distributed.rank())
@@ -86,17 +91,24 @@ def predict(
         thresholds.look_at(folder)
     images, start = 0, time.perf_counter()
     bar = tqdm(loader, desc="predict", unit="batch", disable=not distributed.is_main())
-    with nullcontext() if image_cap else without_image_cap(detector):
+    with (
+        nullcontext() if image_cap else without_image_cap(detector),
+        nullcontext([]) if watch is None else watch.listen(detector) as candidates,
+    ):
         for batch in bar:
             with autocast(device, precision):
                 detections = detector(batch.images.to(device))
+            if watch is not None and candidates:
+                for boxes, info in zip(candidates.pop(), batch.infos, strict=True):
+                    watch.note(info.image_id, original_boxes(boxes.float().cpu().numpy(), info))
             found = to_predictions(detections, batch.infos, categories)
             found = found if thresholds is None else thresholds.filter(found)
             sink.add(found, [info.image_id for info in batch.infos])
             images += len(batch.infos)
     seconds = time.perf_counter() - start
     found, image_ids = _collect(sink, folder, keep)
-    return PredictionRun(found, seconds / max(images, 1), image_ids)
+    places = None if watch is None else watch.gathered(image_ids)
+    return PredictionRun(found, seconds / max(images, 1), image_ids, places)
 
 
 class _Memory:
@@ -212,4 +224,13 @@ def why_nothing(detector: Detector, loader: Iterable[Batch], device: torch.devic
         f"{hint}: the best score in the first {len(found)} images is {best:.2g} and "
         f"model.inference.score_threshold is {limits.score_threshold:.2g}. Lower the threshold, or "
         "train longer: scores start at model.head.prior_probability"
+    )
+
+
+def note_of_unread(names: Sequence[object], images: int) -> str:
+    """What the results say of images that could not be read."""
+    shown = ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
+    return (
+        f"{len(names)} of {images:,} images could not be read ({shown}; the log says why) and are "
+        "left out of the evaluation, with their objects"
     )

@@ -24,6 +24,7 @@ CHECKED, HOLDS_OBJECTS, NOT_EXHAUSTIVE = 1, 2, 4
 class Objects:
     """Ground truth that takes part, as columns; boxes are the masks' own when masks are scored."""
 
+    index: NDArray[np.int64]  # (G,) into the ground truth
     image: NDArray[np.int32]  # (G,)
     category: NDArray[np.int32]  # (G,)
     boxes: NDArray[np.float64]  # (G, 4) xywh
@@ -69,6 +70,7 @@ def select_objects(ground_truth: GroundTruth, rules: Rules, iou_type: IouType) -
         masks = ground_truth.masks.select(kept)
         own_areas, boxes = mask_areas(masks), mask_boxes(masks)
     return Objects(
+        index=kept,
         image=ground_truth.image[kept],
         category=ground_truth.category[kept],
         boxes=boxes,

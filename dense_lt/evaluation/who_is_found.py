@@ -14,6 +14,12 @@ from dense_lt.evaluation.ranking import Objects, Ranking
 NOTHING = -1
 """The name of an object that no detection covers."""
 
+UNSEEN = -1
+"""Place of the first candidate on an object whose image nobody looked at."""
+
+NEVER = int(np.iinfo(np.int64).max)
+"""Place of the first candidate on an object that has none."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -42,3 +48,18 @@ def find_objects(ranking: Ranking, objects: Objects) -> Found:
         unnamed = np.flatnonzero(name[target] == NOTHING)[::-1]
         name[target[unnamed]] = category[unnamed]
     return Found(is_covered, is_candidate, name)
+
+
+def covered_by_best(place: NDArray[np.int64] | None, count: int) -> NDArray[np.bool_] | None:
+    """Whether one of the best `count` candidates of its image covers each object (G,).
+
+    Args:
+        place: (G,) of the first candidate that covers it, UNSEEN, or NEVER.
+        count: how many candidates are looked at.
+
+    Returns:
+        None where that is not known: nobody looked, or not at the images of all objects.
+    """
+    if place is None or (place == UNSEEN).any():
+        return None
+    return place < count

@@ -14,6 +14,9 @@ from dense_lt.ops.boxes import clip_boxes_to_image
 from dense_lt.ops.selection import class_wise_nms, top_entries, vote
 from dense_lt.structures import DensePredictions, Detections, Priors, Size
 
+CANDIDATES = 1000
+"""Boxes of an image that `DenseInference.candidates` gives, as many as there are proposals."""
+
 ROUNDING = 1e-6
 """What one and the same score may differ by when it is computed among others."""
 
@@ -51,6 +54,33 @@ class DenseInference:
         with torch.autocast(priors.boxes.device.type, enabled=False):
             return [self._one(predictions, priors, i, size) for i, size in enumerate(sizes)]
 
+    @torch.no_grad()
+    def candidates(
+        self, predictions: DensePredictions, priors: Priors, sizes: Sequence[Size]
+    ) -> list[Tensor]:
+        """Boxes (n, 4) of each image's CANDIDATES best priors, best first; nothing is suppressed.
+
+        A prior is as good as its best class, times its quality.
+        """
+        with torch.autocast(priors.boxes.device.type, enabled=False):
+            codes = torch.cat(predictions.codes, dim=1)
+            found = []
+            for image, size in enumerate(sizes):
+                levels = range(len(predictions.logits))
+                best = torch.cat([self._best(predictions, image, level)[0] for level in levels])
+                rows = best.topk(min(CANDIDATES, len(best))).indices
+                boxes = self.coder.decode(codes[image, rows], priors.boxes[rows])
+                found.append(clip_boxes_to_image(boxes, size))
+            return found
+
+    def _best(self, predictions: DensePredictions, index: int, level: int) -> tuple[Tensor, Tensor]:
+        """Of each prior (R_l,) its best score, and the factor from its quality in it."""
+        logits = predictions.logits[level][index]  # (R_l, K)
+        factor = torch.ones_like(predictions.codes[level][index, :, 0], dtype=torch.float32)
+        if predictions.quality is not None:
+            factor = predictions.quality[level][index].float().sigmoid()
+        return self.classification.best_scores(logits) * factor, factor
+
     def _one(
         self, predictions: DensePredictions, priors: Priors, index: int, size: Size
     ) -> Detections:
@@ -79,10 +109,7 @@ class DenseInference:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (n, 4), scores (n,), labels (n,) of one level of one image."""
         logits, most = predictions.logits[level][index], self.limits.pre_nms_top_k  # (R_l, K)
-        factor = torch.ones_like(prior_boxes[:, 0])
-        if predictions.quality is not None:
-            factor = predictions.quality[level][index].float().sigmoid()
-        best = self.classification.best_scores(logits) * factor
+        best, factor = self._best(predictions, index, level)
         # The best n entries lie in the n rows with the best entries, and are not below the last of
         # these: scores are made and compared for few rows, not for all.
         values, rows = best.topk(min(most, len(best)))

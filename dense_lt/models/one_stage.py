@@ -60,6 +60,8 @@ class OneStageDetector(Detector):
         fused = targets is not None and self.fused_loss
         predictions = self.head(levels, with_logits=not fused)
         if targets is None:
+            if self.on_candidates is not None:
+                self.on_candidates(self.inference.candidates(predictions, priors, images.sizes))
             return self.inference(predictions, priors, images.sizes)
         return self.loss(
             predictions,

@@ -26,8 +26,13 @@ KINDS = {
 }
 """Kind of a detection -> in words."""
 
-STAGES = {"covered": "any box", "candidate": "own class", "named": "best is own class"}
-"""Stages that an object passes until it is found -> in words."""
+STAGES = {
+    "proposed": "a candidate",
+    "covered": "any box",
+    "candidate": "own class",
+    "named": "best is own class",
+}
+"""Stages that an object passes until it is found -> in words; the first is not always known."""
 
 Shares = Mapping[str, float | None]
 
@@ -57,6 +62,27 @@ def stage_shares(experiment: Experiment, group: str) -> Shares:
     return _shares(experiment, group, "objects", STAGES)
 
 
+def candidate_shares(experiment: Experiment, group: str) -> Shares:
+    """Number k -> share in [0, 1] of the group's objects that one of the best k candidates covers.
+
+    Mean over the runs that saved it; empty if none has.
+    """
+    found: dict[str, list[float]] = {}
+    for run in diagnosed(experiment):
+        rows, own = _of_group(run, group), run.diagnosis
+        total = sum(own.objects["all"][k] for k in rows) if own else 0
+        for number, counts in (own.candidates or {}).items() if own and total else ():
+            found.setdefault(number, []).append(sum(counts[k] for k in rows) / total)
+    return {number: fmean(shares) for number, shares in found.items()}
+
+
+def stages_known(comparison: Comparison) -> list[str]:
+    """The stages that at least one run has saved."""
+    runs = [run for experiment in comparison.experiments for run in diagnosed(experiment)]
+    known = {stage for run in runs if run.diagnosis for stage in run.diagnosis.objects}
+    return [stage for stage in STAGES if stage in known]
+
+
 def _shares(experiment: Experiment, group: str, what: str, names: Mapping[str, str]) -> Shares:
     found: dict[str, list[float]] = {name: [] for name in names}
     for run in diagnosed(experiment):
@@ -65,7 +91,7 @@ def _shares(experiment: Experiment, group: str, what: str, names: Mapping[str, s
         sums = {name: sum(own[k] for k in rows) for name, own in counts.items()}
         total = sums["all"] if what == "objects" else sum(sums.values())
         for name in names:
-            if total:
+            if total and (name in sums or what == "detections"):
                 found[name].append(sums.get(name, 0) / total)
     return {name: fmean(values) if values else None for name, values in found.items()}
 

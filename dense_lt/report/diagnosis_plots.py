@@ -56,20 +56,23 @@ def error_kinds(figure: Figure, comparison: Comparison) -> Hover:
 
 
 def stages(figure: Figure, comparison: Comparison) -> None:
-    """The share of objects that get a box, one of their class, and their own name."""
+    """The share of objects that get a candidate, a box, one of their class, and their own name."""
+    known_stages = diagnosis.stages_known(comparison)
     panels = panels_of(figure, diagnosis.groups_present(comparison), "an object is covered by")
     for group, axes in panels.items():
         for index, experiment in enumerate(comparison.experiments):
             look = series_style(index)
-            shares = list(diagnosis.stage_shares(experiment, group).values())
-            known = [(place, 100 * own) for place, own in enumerate(shares) if own is not None]
+            shares = diagnosis.stage_shares(experiment, group)
+            rows = [(place, shares[name]) for place, name in enumerate(known_stages)]
+            known = [(place, 100 * own) for place, own in rows if own is not None]
             axes.plot(
                 [place for place, _ in known],
                 [own for _, own in known],
                 **_line(look),
             )
-        axes.set_xticks(range(len(diagnosis.STAGES)), list(diagnosis.STAGES.values()))
-        axes.set_xlim(-0.3, len(diagnosis.STAGES) - 0.7)
+        words = [diagnosis.STAGES[name] for name in known_stages]
+        axes.set_xticks(range(len(words)), words)
+        axes.set_xlim(-0.3, len(words) - 0.7)
         axes.set_ylim(0, 105)
         axes.set_ylabel("objects (%)")
         axes.set_title(f"{group} classes", loc="left", fontsize=10)

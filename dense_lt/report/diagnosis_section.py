@@ -109,9 +109,11 @@ def diagnosis_section(comparison: Comparison, folder: Path) -> Section:
             diagnosis_plots.stages,
             "Share of objects of each group that any box covers, that a box of their class covers, "
             "and whose best box has their class. The table has the numbers.",
-            "Recall step by step, IoU 0.5. A fall from the first to the second point is an object "
-            "that had a box but no candidate of its class; from the second to the third, one whose "
-            "class was outscored by another.",
+            "Recall step by step, IoU 0.5. Candidates are the boxes before classes are looked at: "
+            "proposals, or the 1,000 best of a dense head. An object without any was lost before "
+            "classification. From a candidate to any box: no score was high enough to be kept, or "
+            "the box was moved off. To own class: it was kept under other names alone. To the "
+            "last: another class outscores its own.",
         ),
         _figure(
             comparison,
@@ -167,20 +169,29 @@ def _figure(
 def _where_lost(experiment: Experiment) -> str:
     """Between which stages most rare objects are lost, in a sentence."""
     shares = diagnosis.stage_shares(experiment, RARE)
-    known = {stage: share for stage, share in shares.items() if share is not None}
-    if len(known) < len(diagnosis.STAGES):
+    proposed, *others = shares.values()
+    known = [share for share in others if share is not None]
+    if len(known) < len(others):
         return f"{experiment.label}: there are no rare objects to follow."
-    covered, candidate, named = known.values()
+    covered, candidate, named = known
+    before = {"before classification: no box covers them": 1 - covered}
+    if proposed is not None:
+        before = {
+            "before classification: no candidate covers them": 1 - proposed,
+            "in classification: a candidate covers them, but no box that was kept": proposed
+            - covered,
+        }
     losses = {
-        "before classification: no box covers them": 1 - covered,
+        **before,
         "in classification: a box covers them, but none of their class": covered - candidate,
         "in ranking: another class outscores theirs": candidate - named,
     }
     where = max(losses, key=lambda name: losses[name])
+    first = "" if proposed is None else f"{percent(proposed)} % have a candidate, "
     return (
-        f"{experiment.label}: of the rare objects {percent(covered)} % are covered by a box, "
-        f"{percent(candidate)} % by one of their class, and of {percent(named)} % the best box has "
-        f"their class. Most are lost {where} ({percent(losses[where])} %)."
+        f"{experiment.label}: of the rare objects {first}{percent(covered)} % are covered by a "
+        f"box, {percent(candidate)} % by one of their class, and of {percent(named)} % the best "
+        f"box has their class. Most are lost {where} ({percent(losses[where])} %)."
     )
 
 
@@ -196,9 +207,12 @@ def _scores_in_words(comparison: Comparison) -> str:
 
 def _numbers(comparison: Comparison) -> Table:
     rows: list[tuple[Cell, ...]] = []
+    known = {stage: diagnosis.STAGES[stage] for stage in diagnosis.stages_known(comparison)}
+    best = {k: f"one of the {k} best candidates" for k in _numbers_of_candidates(comparison)}
     for group in diagnosis.groups_present(comparison):
         for kinds, words, what in (
-            (diagnosis.stage_shares, diagnosis.STAGES, "objects covered by"),
+            (diagnosis.candidate_shares, best, "objects covered by"),
+            (diagnosis.stage_shares, known, "objects covered by"),
             (diagnosis.kind_shares, diagnosis.KINDS, "detections"),
         ):
             columns = [kinds(experiment, group) for experiment in comparison.experiments]
@@ -206,13 +220,19 @@ def _numbers(comparison: Comparison) -> Table:
                 (
                     Cell(group),
                     Cell(f"{what}: {text}"),
-                    *(Cell(percent(own[name]), order=own[name] or 0) for own in columns),
+                    *(Cell(percent(own.get(name)), order=own.get(name) or 0) for own in columns),
                 )
                 for name, text in words.items()
             ]
     labels = [experiment.label for experiment in comparison.experiments]
     header = ("classes", "percent", *labels)
     return Table(header, tuple(rows), text_columns=2, is_sortable=True, label="Diagnosis by group")
+
+
+def _numbers_of_candidates(comparison: Comparison) -> list[str]:
+    groups = diagnosis.groups_present(comparison)
+    shares = [diagnosis.candidate_shares(e, g) for e in comparison.experiments for g in groups]
+    return sorted({number for own in shares for number in own}, key=int)
 
 
 def _confusion(comparison: Comparison) -> list[Block]:

@@ -9,6 +9,7 @@ from dense_lt.evaluation.ranking import Objects, Ranking, places
 
 def _objects(count, *, ignore=(), crowd=()):
     return Objects(
+        index=np.arange(count),
         image=np.zeros(count, np.int32),
         category=np.zeros(count, np.int32),
         boxes=np.zeros((count, 4)),

@@ -70,11 +70,13 @@ def write_run(
     rare_gain: float = 0.0,
     categories: CategoryTable | None = None,
     explained: bool = False,
+    proposed: int | None = None,
     **changed: object,
 ) -> Path:
     """Write a whole run folder; `changed` replaces fields of its EvaluationResult.
 
-    With `explained` it holds what newer runs save: cost, diagnosis, balance over training.
+    With `explained` it holds what newer runs save: cost, diagnosis, balance over training; with
+    `proposed`, how many of the ten objects of a class have a candidate.
     """
     categories = draw_categories() if categories is None else categories
     rng = np.random.default_rng([seed, data_seed, len(loss), round(1000 * prior)])
@@ -92,7 +94,7 @@ def write_run(
     result.save(folder / "evaluation")
     _write_metrics(folder / "metrics.jsonl", result, rng, with_balance=explained)
     if explained:
-        _explain(folder / "evaluation", categories)
+        _explain(folder / "evaluation", categories, proposed)
     _write_statistics(folder / "statistics.json", images, 0.8 if rare_gain else 0.35, rng)
     return folder
 
@@ -149,7 +151,7 @@ def make_result(
     )
 
 
-def _explain(folder: Path, categories: CategoryTable) -> None:
+def _explain(folder: Path, categories: CategoryTable, proposed: int | None) -> None:
     """Every class has 10 objects: 9 covered, 8 candidates, 5 named; 4 detections on a frequent."""
     cost = {"parameters": 2_500_000, "flops": 1_234_000_000, "input_size": [80, 96]}
     (folder / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
@@ -166,13 +168,15 @@ def _explain(folder: Path, categories: CategoryTable) -> None:
     Diagnosis(
         category_ids=ids,
         objects={"all": same(10), "covered": same(9), "candidate": same(8), "named": same(5)}
-        | {"as_rare": same(0), "as_common": same(0), "as_frequent": same(4)},
+        | {"as_rare": same(0), "as_common": same(0), "as_frequent": same(4)}
+        | ({} if proposed is None else {"proposed": same(proposed)}),
         detections={"true": same(5), "localisation": same(1), "confusion_frequent": same(4)},
         true_score=[0.4 for _ in ids],
         false_score=[0.2 for _ in ids],
         reliability=dict.fromkeys(GROUPS, bins),
         confused=[(rare[0], frequent[0], 4)] if rare and frequent else [],
         classifier_norms=norms,
+        candidates=proposed and {"10": same(3), "100": same(7), "1000": same(proposed)},
     ).save(folder / "diagnosis.json")
 
 

@@ -305,3 +305,14 @@ def test_without_waiting_for_the_device_losses_and_gradients_are_the_same(
         results.append(torch.cat([p.grad.flatten() for p in detector.parameters()]))
     for waited, not_waited in zip(results[:3], results[3:], strict=True):
         torch.testing.assert_close(not_waited, waited, rtol=1e-4, atol=1e-6)
+
+
+def test_who_watches_is_shown_as_many_boxes_of_every_image_as_there_are_priors():
+    detector = build().eval()
+    seen = []
+    detector.on_candidates = seen.append
+    with torch.no_grad():
+        detector(images_of(SIZES))
+    (candidates,) = seen
+    assert [own.shape for own in candidates] == [(2 * (8 * 12 + 4 * 6 + 2 * 3), 4)] * 2
+    assert candidates[1][:, 2].max() <= 64

@@ -32,7 +32,7 @@ def test_shares_are_of_the_objects_and_detections_of_a_group(make_run):
     run = with_counts(make_run("a", explained=True), "objects", covered=7, candidate=3)
     experiment = compare([run]).experiments[0]
     assert diagnosis.stage_shares(experiment, "rare") == pytest.approx(
-        {"covered": 0.7, "candidate": 0.3, "named": 0.5}
+        {"proposed": None, "covered": 0.7, "candidate": 0.3, "named": 0.5}
     )
     assert diagnosis.stage_shares(experiment, "common")["covered"] == pytest.approx(0.9)
     kinds = diagnosis.kind_shares(experiment, "rare")
@@ -84,6 +84,34 @@ def test_the_page_says_where_most_rare_objects_are_lost(make_run, tmp_path):
     assert "before classification: no box covers them (80.0 %)" in texts[0]
     assert "in classification: a box covers them, but none of their class (40.0 %)" in texts[1]
     assert "in ranking: another class outscores theirs (70.0 %)" in texts[2]
+
+
+def test_what_is_lost_before_classification_is_told_from_what_it_threw_away(make_run, tmp_path):
+    texts = []
+    for name, proposed, covered in (("a", 3, 3), ("b", 9, 2)):
+        run = with_counts(
+            make_run(name, explained=True, proposed=proposed),
+            "objects",
+            **{"covered": covered, "candidate": 2, "named": 2},
+        )
+        texts.append(diagnosis_section(compare([run]), tmp_path).blocks[0].texts[0])
+    assert "30.0 % have a candidate, 30.0 % are covered" in texts[0]
+    assert "before classification: no candidate covers them (70.0 %)" in texts[0]
+    assert "a candidate covers them, but no box that was kept (70.0 %)" in texts[1]
+
+
+def test_recall_of_candidates_is_shown_beside_runs_that_did_not_save_it(make_run, tmp_path):
+    runs = [make_run("new", explained=True, proposed=9), make_run("old", explained=True, prior=0.2)]
+    comparison = compare(runs)
+    shares = diagnosis.candidate_shares(comparison.experiments[0], "rare")
+    assert shares == pytest.approx({"10": 0.3, "100": 0.7, "1000": 0.9})
+    assert diagnosis.candidate_shares(comparison.experiments[1], "rare") == {}
+    section = diagnosis_section(comparison, tmp_path)
+    (table,) = (b for b in section.blocks if getattr(b, "label", "") == "Diagnosis by group")
+    rows = [[cell.text for cell in row] for row in table.rows if row[0].text == "rare"]
+    assert rows[1] == ["rare", "objects covered by: one of the 100 best candidates", "70.0", "n/a"]
+    assert rows[3] == ["rare", "objects covered by: a candidate", "90.0", "n/a"]
+    assert diagnosis.stages_known(compare(runs[1:])) == ["covered", "candidate", "named"]
 
 
 def test_without_a_diagnosis_or_groups_the_reason_is_said(make_run, tmp_path):

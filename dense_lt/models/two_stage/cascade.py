@@ -121,6 +121,8 @@ class CascadeDetector(Detector):
     def _detect(
         self, levels: Sequence[Tensor], boxes: Sequence[Tensor], sizes: Sequence[Size]
     ) -> list[Detections]:
+        if self.on_candidates is not None:
+            self.on_candidates(list(boxes))
         *earlier, last = self._stages
         scores = []
         for stage in earlier:

@@ -57,6 +57,8 @@ class TwoStageDetector(Detector):
         share = 1.0 if normalizer is None or targets is None else len(targets) / normalizer
         proposals, losses = self.proposals(levels, images.sizes, targets, share=share)
         if targets is None:
+            if self.on_candidates is not None:
+                self.on_candidates(proposals)
             regions = Regions.join(proposals)
             found = self.inference(self.head(levels, regions), regions, images.sizes)
             return (
