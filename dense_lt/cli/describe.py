@@ -92,7 +92,8 @@ def _losses(model: ModelConfig) -> list[tuple[str, str]]:
 def _optimization(config: ExperimentConfig, parts: TrainingParts) -> list[tuple[str, str]]:
     train, optimizer = config.train, config.optimizer
     processes = distributed.world_size()
-    pieces = f" in {train.micro_batches} pieces" if train.micro_batches > 1 else ""
+    number = "as many as it takes" if train.micro_batches == "auto" else train.micro_batches
+    pieces = "" if number == 1 else f" in pieces: {number}"
     rate = parts.optimizer.param_groups[0]["initial_lr"]
     return [
         ("optimizer", _section(optimizer)),

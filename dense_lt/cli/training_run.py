@@ -81,13 +81,20 @@ def _train(
     logger.info("%s, from step %d on\n%s", config.name, done, describe(config, parts))
     categories, detector, optimizer = parts.data.categories, parts.detector, parts.optimizer
     periods, average = parts.periods, parts.average
+    training_step = _build_step(config, parts, run, checkpoint)
     with (
         closing(
             build_recorder(config, detector, categories, run=run, periods=periods, done=done)
         ) as recorder,
         closing(
             build_checkpoint_writer(
-                config, detector, optimizer, categories, run=run, average=average
+                config,
+                detector,
+                optimizer,
+                categories,
+                run=run,
+                average=average,
+                fit=training_step.fit,
             )
         ) as save,
     ):
@@ -98,7 +105,7 @@ def _train(
             return metrics
 
         stopped = fit(
-            _build_step(config, parts, run),
+            training_step,
             _batches(config, parts, start=done * config.train.batch_size),
             done=done,
             periods=periods,
@@ -152,9 +159,21 @@ def _say(text: str) -> None:
         print(text)  # noqa: T201 - the output that --dry-run is asked for
 
 
-def _build_step(config: ExperimentConfig, parts: TrainingParts, run: RunFolder) -> TrainingStep:
-    _, _, detector, optimizer, schedule, *_ = parts
-    return build_step(config.train, detector, optimizer, schedule, device=parts.device, run=run)
+def _build_step(
+    config: ExperimentConfig,
+    parts: TrainingParts,
+    run: RunFolder,
+    checkpoint: Checkpoint | None = None,
+) -> TrainingStep:
+    return build_step(
+        config.train,
+        parts.detector,
+        parts.optimizer,
+        parts.schedule,
+        device=parts.device,
+        run=run,
+        pieces=checkpoint.micro_batches if checkpoint else 1,
+    )
 
 
 def _batches(config: ExperimentConfig, parts: TrainingParts, *, start: int) -> BatchLoader:

@@ -28,8 +28,9 @@ class TrainConfig(Section):
     batch_size: PositiveInt = 16
     """Images per optimizer step, over all processes."""
 
-    micro_batches: PositiveInt = 1
-    """Pieces into which a process cuts its share of a batch, to save memory."""
+    micro_batches: PositiveInt | Literal["auto"] = 1
+    """Pieces into which a process cuts its share of a batch, to save memory. auto: one, and twice
+    as many whenever a step does not fit into the GPU's memory, which is then made again."""
 
     clip_norm: float | None = Field(default=35.0, gt=0)
     """Largest L2 norm of the gradient; null does not clip."""
@@ -71,6 +72,15 @@ class TrainConfig(Section):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of `steps` and `epochs`; set the other to null")
+        return self
+
+    @model_validator(mode="after")
+    def _can_rehearse(self) -> Self:
+        if self.micro_batches == "auto" and self.sync_batch_norm:
+            raise ValueError(
+                "`micro_batches: auto` needs steps that a process can try by itself, which "
+                "`sync_batch_norm` makes impossible; give a number, or leave that out"
+            )
         return self
 
 
@@ -174,13 +184,14 @@ class ExperimentConfig(Section):
                 f"`evaluation.iou_types` contains segm but this {self.model.kind} model predicts "
                 "no masks; remove it, or take a two_stage model with `model.mask`"
             )
-        if self.train.batch_size % self.train.micro_batches:
+        pieces = self.train.micro_batches
+        if pieces != "auto" and self.train.batch_size % pieces:
             raise ValueError(
                 f"`train.batch_size` {self.train.batch_size} is not divisible by "
-                f"`train.micro_batches` {self.train.micro_batches}"
+                f"`train.micro_batches` {pieces}"
             )
         assigner = getattr(self.model, "assigner", None)
-        if self.train.micro_batches > 1 and assigner and assigner.kind in READS_PREDICTIONS:
+        if pieces != 1 and assigner and assigner.kind in READS_PREDICTIONS:
             raise ValueError(
                 f"`model.assigner.kind: {assigner.kind}` reads predictions, so positives cannot be "
                 "counted before the network runs; set `train.micro_batches: 1`"

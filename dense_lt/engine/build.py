@@ -27,6 +27,7 @@ from dense_lt.engine.ema import WeightAverage
 from dense_lt.engine.loop import Periods
 from dense_lt.engine.metrics import Recorder
 from dense_lt.engine.optimizers import parameter_groups, scaled_learning_rate
+from dense_lt.engine.pieces import MemoryFit
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.engine.schedules import CosineSchedule, Schedule, StepSchedule, Warmup
 from dense_lt.engine.step import TrainingStep
@@ -50,11 +51,12 @@ def images_per_process(section: TrainConfig) -> int:
         ConfigError: the batch cannot be shared out evenly.
     """
     processes = distributed.world_size()
-    if section.batch_size % (processes * section.micro_batches):
+    pieces = 1 if section.micro_batches == "auto" else section.micro_batches
+    if section.batch_size % (processes * pieces):
         raise ConfigError(
             f"train.batch_size: {section.batch_size} images cannot be shared evenly by {processes} "
             f"processes with train.micro_batches={section.micro_batches} each; give a multiple of "
-            f"{processes * section.micro_batches}."
+            f"{processes * pieces}."
         )
     return section.batch_size // processes
 
@@ -133,14 +135,19 @@ def build_step(
     *,
     device: torch.device,
     run: RunFolder,
+    pieces: int = 1,
 ) -> TrainingStep:
-    """One optimizer step of this run."""
+    """One optimizer step of this run; `micro_batches: auto` begins with `pieces` if it can."""
+    micro_batches = section.micro_batches
+    if micro_batches == "auto":
+        can = images_per_process(section) % pieces == 0
+        micro_batches = MemoryFit(detector, pieces=pieces if can else 1)
     return TrainingStep(
         detector,
         optimizer,
         schedule,
         device=device,
-        micro_batches=section.micro_batches,
+        micro_batches=micro_batches,
         clip_norm=section.clip_norm,
         precision=section.precision,
         failures=run.failures,
@@ -193,6 +200,7 @@ def build_checkpoint_writer(
     *,
     run: RunFolder,
     average: WeightAverage | None = None,
+    fit: MemoryFit | None = None,
 ) -> CheckpointWriter:
     """What saves this run; every process calls it."""
     return CheckpointWriter(
@@ -205,6 +213,7 @@ def build_checkpoint_writer(
         config=resolved(config),
         best_metric=config.train.keep_best,
         average=average,
+        fit=fit,
     )
 
 

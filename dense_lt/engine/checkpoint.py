@@ -52,6 +52,9 @@ class Checkpoint:
     trained: dict[str, Tensor] = field(default_factory=dict)
     """Weights as they are trained, where `model` holds their average; else empty."""
 
+    micro_batches: int = 1
+    """Pieces that a batch has to be cut into, where the run finds that out itself."""
+
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write step_N, then point `latest` at it, then delete all but the `keep` newest.
@@ -62,6 +65,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         The file of weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.tmp"):  # by a crash
+        left.unlink()
     weights = folder / f"step_{checkpoint.step:08d}.safetensors"
     rest = {**vars(checkpoint)}
     model = {name: tensor.contiguous() for name, tensor in rest.pop("model").items()}
@@ -121,8 +126,12 @@ def latest_checkpoint(run_folder: Path) -> Path:
 
 
 def has_checkpoint(run_folder: Path) -> bool:
-    """Whether a run has written any checkpoint, whole or not."""
-    return bool(_newest_first(RunFolder(run_folder).checkpoints))
+    """Whether a run has written any checkpoint, both files of it, damaged or not.
+
+    A crash in the middle of the very first one may leave half of it.
+    """
+    weights = _newest_first(RunFolder(run_folder).checkpoints)
+    return any(path.is_file() and _rest_of(path).is_file() for path in weights)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

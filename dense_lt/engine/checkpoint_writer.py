@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint import Checkpoint, copy_checkpoint, save_checkpoint
 from dense_lt.engine.ema import WeightAverage
+from dense_lt.engine.pieces import MemoryFit
 from dense_lt.engine.run_folder import write_atomically
 from dense_lt.utils import distributed
 from dense_lt.utils.environment import versions
@@ -46,6 +47,7 @@ class CheckpointWriter:
         config: Mapping[str, Any],
         best_metric: str | None = None,
         average: WeightAverage | None = None,
+        fit: MemoryFit | None = None,
     ) -> None:
         """Remember what to save.
 
@@ -59,6 +61,7 @@ class CheckpointWriter:
             config: the resolved configuration.
             best_metric: the metric whose best checkpoint stays as `best`, None for no such copy.
             average: of the weights; saved as the model, with the weights as trained beside it.
+            fit: what knows how many pieces a batch has to be cut into; None saves 1.
         """
         self._folder = folder
         self._detector = detector
@@ -69,6 +72,7 @@ class CheckpointWriter:
         self._config = dict(config)
         self._best_metric = best_metric
         self._average = average
+        self._fit = fit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[Path] | None = None
 
@@ -92,6 +96,7 @@ class CheckpointWriter:
             config=self._config,
             versions=versions(),
             trained=_copies(self._detector) if self._average else {},
+            micro_batches=self._fit.pieces if self._fit else 1,
         )
         self._writing = self._thread.submit(self._write, checkpoint)
 

@@ -8,9 +8,9 @@ those of each process's own images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,9 +22,10 @@ from torch.optim import Optimizer
 from dense_lt.balance.statistics import commit_all, discard_all
 from dense_lt.engine.failures import not_finite_error
 from dense_lt.engine.optimizers import set_learning_rate
+from dense_lt.engine.pieces import MemoryFit, split_batch
 from dense_lt.engine.schedules import Schedule
 from dense_lt.models.detector import Detector
-from dense_lt.structures import Batch, ImageBatch, Losses
+from dense_lt.structures import Batch, Losses
 from dense_lt.utils import distributed
 
 
@@ -44,6 +45,7 @@ class TrainingStep:
     Attributes:
         detector: the model itself, never wrapped.
         optimizer: its optimizer; every group holds `initial_lr`.
+        fit: what finds the number of pieces, None where it is given.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class TrainingStep:
         schedule: Schedule,
         *,
         device: torch.device,
-        micro_batches: int = 1,
+        micro_batches: int | MemoryFit = 1,
         clip_norm: float | None = None,
         precision: str = "fp32",
         failures: Path | None = None,
@@ -65,7 +67,7 @@ class TrainingStep:
             optimizer: over the detector's parameters.
             schedule: factor on the learning rate.
             device: where batches are moved to.
-            micro_batches: pieces a batch is cut into.
+            micro_batches: pieces a batch is cut into, or what finds their number.
             clip_norm: largest L2 norm of the gradient, None for no limit.
             precision: "fp32" or "bf16" (autocast of the forward pass).
             failures: folder for a batch whose loss is not finite, None to keep none.
@@ -74,7 +76,8 @@ class TrainingStep:
         self.optimizer = optimizer
         self.device = device
         self._schedule = schedule
-        self._micro_batches = micro_batches
+        self.fit = micro_batches if isinstance(micro_batches, MemoryFit) else None
+        self._micro_batches = micro_batches if isinstance(micro_batches, int) else 1
         self._clip_norm = clip_norm
         self._autocast = precision == "bf16"
         self._failures = failures
@@ -108,16 +111,25 @@ class TrainingStep:
 
     def backward(self, batch: Batch) -> Losses:
         """Leave the gradient of `batch`, on the device, in the parameters; losses, detached."""
-        pieces = split_batch(batch, self._micro_batches)
+        if self.fit is None:
+            return self._accumulate(self._model, batch, self._micro_batches)
+        if distributed.is_distributed():
+            self.fit.rehearse(batch, partial(self._accumulate, self.detector, batch))
+            return self._accumulate(self._model, batch, self.fit.pieces)
+        return self.fit(len(batch.infos), partial(self._accumulate, self._model, batch))
+
+    def _accumulate(self, model: nn.Module, batch: Batch, number: int) -> Losses:
+        """Forward and backward of `model`, the detector or what wraps it, piece after piece."""
+        pieces = split_batch(batch, number)
         # Every piece is divided by the positives of the whole step, so that their sum is the loss
         # of the undivided batch. (Losses that divide by something only the forward pass knows,
         # such as the sum of predicted IoUs, are equal to it only approximately.)
         normalizer = self._positives_per_process(batch) if len(pieces) > 1 else None
         totals: Losses = {}
-        for number, piece in enumerate(pieces, start=1):
-            with self._gradient_sync(wanted=number == len(pieces)):
+        for piece in pieces:
+            with _gradient_sync(model, wanted=piece is pieces[-1]):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-                    losses = self._model(piece.images, piece.targets, normalizer=normalizer)
+                    losses = model(piece.images, piece.targets, normalizer=normalizer)
                 _total(losses).backward()
             for name, loss in losses.items():
                 totals[name] = totals[name] + loss.detach() if name in totals else loss.detach()
@@ -127,29 +139,16 @@ class TrainingStep:
         own = self.detector.count_positives(batch.images, batch.targets)
         return distributed.normalizer_over_processes(own.float())
 
-    def _gradient_sync(self, *, wanted: bool) -> AbstractContextManager[None]:
-        """Processes exchange gradients once per step: with the last piece."""
-        if wanted or not isinstance(self._model, DistributedDataParallel):
-            return nullcontext()
-        return self._model.no_sync()
-
 
 def _total(losses: Losses) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
-def split_batch(batch: Batch, pieces: int) -> Sequence[Batch]:
-    """Cut `batch` into `pieces` equal runs of images; the padding stays that of the whole."""
-    if pieces == 1:
-        return [batch]
-    images, targets, infos = batch
-    assert len(infos) % pieces == 0, f"{len(infos)} images cannot be cut into {pieces} pieces"
-    size = len(infos) // pieces
-    cuts = [slice(start, start + size) for start in range(0, len(infos), size)]
-    return [
-        Batch(ImageBatch(images.pixels[cut], images.sizes[cut]), targets[cut], infos[cut])
-        for cut in cuts
-    ]
+def _gradient_sync(model: nn.Module, *, wanted: bool) -> AbstractContextManager[None]:
+    """Processes exchange gradients once per step: with the last piece."""
+    if wanted or not isinstance(model, DistributedDataParallel):
+        return nullcontext()
+    return model.no_sync()
 
 
 def _over_processes(detector: Detector, device: torch.device) -> nn.Module:

@@ -13,9 +13,13 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+_alone = False
+
 
 def is_distributed() -> bool:
     """Whether a process group of more than one process is up."""
+    if _alone:
+        return False
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
@@ -50,6 +54,27 @@ def sum_over_processes(values: Tensor) -> Tensor:
 def mean_over_processes(values: Tensor) -> Tensor:
     """Mean of `values` (any shape, floating) over all processes, without gradient."""
     return sum_over_processes(values) / world_size()
+
+
+def max_over_processes(value: Tensor) -> Tensor:
+    """Largest of `value` () over all processes, without gradient."""
+    value = value.detach()
+    if not is_distributed():
+        return value
+    largest = value.clone()
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process takes itself for the only one, and waits for no other."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def normalizer_over_processes(own: Tensor) -> Tensor:

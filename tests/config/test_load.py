@@ -96,6 +96,16 @@ BAD_SETTINGS = [
     ),
     (
         "",
+        ("train.micro_batches=auto", "model.assigner.kind=simota"),
+        r"`model\.assigner\.kind: simota` reads predictions, .* set `train\.micro_batches: 1`",
+    ),
+    (
+        "",
+        ("train.micro_batches=auto", "train.sync_batch_norm=true"),
+        r"train: `micro_batches: auto` needs .* `sync_batch_norm` makes impossible; give a number",
+    ),
+    (
+        "",
         ("train.micro_batches=2", "model.assigner.kind=simota"),
         r"`model\.assigner\.kind: simota` reads predictions, .* set `train\.micro_batches: 1`",
     ),

@@ -14,8 +14,10 @@ from dense_lt.engine.build import (
     build_optimizer,
     build_periods,
     build_schedule,
+    build_step,
     images_per_process,
 )
+from dense_lt.engine.run_folder import RunFolder
 from dense_lt.engine.schedules import CosineSchedule, StepSchedule, Warmup
 from dense_lt.utils.errors import ConfigError
 
@@ -38,6 +40,25 @@ def test_an_odd_share_of_the_batch_is_refused():
     with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images .* give a multiple of 4"):
         images_per_process(section)
     assert images_per_process(TrainConfig(steps=1, batch_size=8, micro_batches=4)) == 8
+
+
+@pytest.mark.parametrize(("stored", "first"), [(1, 1), (4, 4), (3, 1)])
+def test_a_run_that_finds_its_pieces_goes_on_with_those_it_had_if_they_fit_the_batch(
+    tiny_detector, tmp_path, stored, first
+):
+    detector = tiny_detector()
+    section = TrainConfig(steps=1, batch_size=8, micro_batches="auto")
+    assert images_per_process(section) == 8
+    step = build_step(
+        section,
+        detector,
+        build_optimizer(SgdConfig(), detector, batch_size=8),
+        lambda done: 1.0,
+        device=torch.device("cpu"),
+        run=RunFolder(tmp_path),
+        pieces=stored,
+    )
+    assert step.fit.pieces == first
 
 
 def test_sgd_gets_the_scaled_learning_rate(tiny_detector):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.shared_steps import train_share
 
-from dense_lt.engine.step import TrainingStep, split_batch
+from dense_lt.engine.step import TrainingStep
 
 CPU = torch.device("cpu")
 
@@ -114,18 +114,6 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_written(
     assert saved["image_ids"] == [500, 501]
     assert torch.equal(saved["pixels"], make_batch(2, 5).images.pixels)
     assert [len(target["labels"]) for target in saved["targets"]] == [2, 1]
-
-
-def test_splitting_keeps_order_and_padding(make_batch):
-    batch = make_batch(6, 1)
-    pieces = split_batch(batch, 3)
-    assert [[info.image_id for info in piece.infos] for piece in pieces] == [
-        [100, 101],
-        [102, 103],
-        [104, 105],
-    ]
-    assert torch.equal(torch.cat([piece.images.pixels for piece in pieces]), batch.images.pixels)
-    assert all(len(piece.images.sizes) == len(piece.targets) == 2 for piece in pieces)
 
 
 def test_micro_batches_equal_the_undivided_batch_with_the_real_detector():

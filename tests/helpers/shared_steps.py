@@ -15,8 +15,9 @@ from dense_lt.config.model import OneStageConfig
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint
 from dense_lt.engine.checkpoint_writer import CheckpointWriter
+from dense_lt.engine.pieces import split_batch
 from dense_lt.engine.signals import StopSignal
-from dense_lt.engine.step import TrainingStep, split_batch
+from dense_lt.engine.step import TrainingStep
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
