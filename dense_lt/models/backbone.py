@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import timm
 import torch
-from timm.layers.norm_act import BatchNormAct2d, freeze_batch_norm_2d
+from timm.layers.norm_act import BatchNormAct2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from dense_lt.models.frozen_norm import freeze_norms
 from dense_lt.utils.errors import ConfigError
 
 PROBE_SIZES = ((64, 64), (96, 128))
@@ -63,7 +64,7 @@ class Backbone(nn.Module):
         if norm == "group":
             _to_group_norm(self.body)
         elif norm == "frozen":
-            self.body = freeze_batch_norm_2d(self.body)
+            self.body = freeze_norms(self.body)
         self.frozen_stages = frozen_stages
         self._frozen = _freeze(name, self.body, frozen_stages)
         if norm == "fixed_statistics":

@@ -57,9 +57,15 @@ class PriorGenerator:
         sizes = tuple((-(-size[0] // s), -(-size[1] // s)) for s in self.strides)
         return self._cached(sizes, device)
 
-    def _make(self, sizes: tuple[tuple[int, int], ...], device: torch.device) -> Priors:
-        boxes = [
+    def boxes_of_levels(
+        self, sizes: Sequence[tuple[int, int]], device: torch.device
+    ) -> list[Tensor]:
+        """Boxes L x (R_l, 4) on maps of `sizes`, which may be symbols of a traced program."""
+        return [
             shift_over_grid(cell.to(device), size, stride, center=self._center)
             for cell, size, stride in zip(self._cells, sizes, self.strides, strict=True)
         ]
+
+    def _make(self, sizes: tuple[tuple[int, int], ...], device: torch.device) -> Priors:
+        boxes = self.boxes_of_levels(sizes, device)
         return Priors(torch.cat(boxes), tuple(len(level) for level in boxes), self.strides)

@@ -25,7 +25,7 @@ def kinds(tower):
 
 @pytest.mark.parametrize(
     ("norm", "name"),
-    [("group", "GroupNorm"), ("batch", "BatchNorm2d"), ("frozen_batch", "FrozenBatchNorm2d")],
+    [("group", "GroupNorm"), ("batch", "BatchNorm2d"), ("frozen_batch", "FrozenNorm")],
 )
 def test_a_norm_follows_every_convolution_which_then_has_no_bias(norm, name):
     tower = make_tower(6, TowerShape(channels=8, num_convs=2, norm_groups=4, norm=norm))

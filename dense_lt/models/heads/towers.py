@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d, deform_conv2d
+from torchvision.ops import deform_conv2d
+
+from dense_lt.models.frozen_norm import FrozenNorm
 
 Norm = Literal["group", "batch", "frozen_batch", "none"]
 Activation = Literal["relu", "silu"]
@@ -63,7 +65,7 @@ def _norm(shape: TowerShape) -> nn.Module | None:
         case "batch":
             return nn.BatchNorm2d(shape.channels, eps=shape.norm_eps, momentum=shape.norm_momentum)
         case "frozen_batch":
-            return FrozenBatchNorm2d(shape.channels, eps=shape.norm_eps)
+            return FrozenNorm(shape.channels, eps=shape.norm_eps)
         case "none":
             return None
 

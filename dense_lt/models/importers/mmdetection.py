@@ -46,7 +46,11 @@ RULES = (
         r"\1bbox_head.loss_cls.\2_grad",
     ),
     (r"^(stages\.\d+\.)?loss\.classification\.counts$", rf"\1bbox_head.{_SAMPLES}"),
-    (r"^((?:bbox|mask)_head\.)", r"roi_head.\1"),
+    (r"^semantic\.laterals\.(\d)\.", r"semantic_head.lateral_convs.\1.conv."),
+    (r"^semantic\.convolutions\.(\d)\.", r"semantic_head.convs.\1.conv."),
+    (r"^semantic\.embedding\.", "semantic_head.conv_embedding.conv."),
+    (r"^semantic\.predictor\.", "semantic_head.conv_logits."),
+    (r"^((?:bbox|mask|semantic)_head\.)", r"roi_head.\1"),
     (r"^stages\.(\d+)\.((?:bbox|mask)_head)\.", r"roi_head.\2.\1."),
 )
 """From our names to theirs; one after the other."""

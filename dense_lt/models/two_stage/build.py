@@ -28,6 +28,7 @@ from dense_lt.models.two_stage.proposals import (
 from dense_lt.models.two_stage.region_inference import RegionInference, RegionLimits
 from dense_lt.models.two_stage.region_loss import RegionLoss
 from dense_lt.models.two_stage.regions import RegionPooling, RegionSampler
+from dense_lt.models.two_stage.semantic import SemanticBranch
 from dense_lt.ops.box_coding import DeltaBoxCoder
 from dense_lt.utils.errors import ConfigError
 
@@ -69,6 +70,7 @@ def build_two_stage(
             inference=_inference(config, stages[-1].loss),
             interleaved=config.cascade.interleaved,
             mask_flow=config.cascade.mask_flow,
+            semantic=_semantic(config, pyramid, num_classes),
         )
     loss = _loss(config, num_classes, counts, config.head.deviations)
     return TwoStageDetector(
@@ -80,6 +82,7 @@ def build_two_stage(
         loss=loss,
         inference=_inference(config, loss),
         mask=_mask_branch(config, pyramid, num_classes),
+        semantic=_semantic(config, pyramid, num_classes),
     )
 
 
@@ -174,6 +177,13 @@ def _proposals(
 
 def _pooling(config: TwoStageConfig, pyramid: Pyramid, size: int) -> RegionPooling:
     levels = levels_of(config.pool.levels or config.pyramid.backbone_levels, pyramid)
+    semantic = config.semantic and RegionPooling(
+        (2**config.semantic.level,),
+        size=config.semantic.pool_size,
+        first=len(pyramid.strides),  # its map follows those of the pyramid
+        sampling_ratio=config.pool.sampling_ratio,
+        aligned=config.pool.aligned,
+    )
     return RegionPooling(
         pyramid.strides[levels],
         size=size,
@@ -182,6 +192,7 @@ def _pooling(config: TwoStageConfig, pyramid: Pyramid, size: int) -> RegionPooli
         aligned=config.pool.aligned,
         canonical_size=config.pool.canonical_size,
         canonical_level=config.pool.canonical_level,
+        added=semantic,
     )
 
 
@@ -240,6 +251,20 @@ def _mask_branch(
         flow=flow,
     )
     return MaskBranch(head, weight=mask.weight)
+
+
+def _semantic(config: TwoStageConfig, pyramid: Pyramid, num_classes: int) -> SemanticBranch | None:
+    semantic = config.semantic
+    if semantic is None:
+        return None
+    return SemanticBranch(
+        channels=config.pyramid.channels,
+        strides=pyramid.strides,
+        level=pyramid.strides.index(2**semantic.level),
+        num_convs=semantic.num_convs,
+        num_classes=num_classes,
+        weight=semantic.weight,
+    )
 
 
 def levels_of(levels: tuple[int, int] | None, pyramid: Pyramid) -> slice:

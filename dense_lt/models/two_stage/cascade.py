@@ -18,6 +18,7 @@ from dense_lt.models.two_stage.proposals import ProposalNetwork
 from dense_lt.models.two_stage.region_inference import RegionInference
 from dense_lt.models.two_stage.region_loss import RegionLoss
 from dense_lt.models.two_stage.regions import Regions, RegionSampler, SampledRegions
+from dense_lt.models.two_stage.semantic import SemanticBranch
 from dense_lt.ops.boxes import clip_boxes_to_image
 from dense_lt.structures import Detections, ImageBatch, Losses, Size, Target
 
@@ -61,10 +62,10 @@ class CascadeDetector(Detector):
     Every stage samples anew from the refined boxes, those of the ground truth left out, and owns
     its classification loss, hence its gradient statistics. With `interleaved` a mask branch learns
     from the boxes that its own stage has refined; with mask flow its features add to those of the
-    stage after it; masks are means over the stages.
+    stage after it; masks are means over the stages. The features of a semantic branch add to those
+    of every region.
 
-    Source: Cai and Vasconcelos 2018 (Cascade R-CNN); Chen et al. 2019 (HTC), without its semantic
-    branch, for which the annotations have no labels.
+    Source: Cai and Vasconcelos 2018 (Cascade R-CNN); Chen et al. 2019 (HTC).
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class CascadeDetector(Detector):
         inference: RegionInference,
         interleaved: bool = False,
         mask_flow: bool = False,
+        semantic: SemanticBranch | None = None,
     ) -> None:
         """Put the parts together; `inference` has the coder of the last stage."""
         super().__init__()
@@ -87,6 +89,7 @@ class CascadeDetector(Detector):
         self.inference = inference
         self.interleaved = interleaved
         self.mask_flow = mask_flow
+        self.semantic = semantic
 
     def forward(  # type: ignore[override]
         self,
@@ -99,6 +102,9 @@ class CascadeDetector(Detector):
         levels = self.pyramid(self.normalizer(images))
         share = 1.0 if normalizer is None or targets is None else len(targets) / normalizer
         boxes, losses = self.proposals(levels, images.sizes, targets, share=share)
+        if self.semantic is not None:
+            levels, own = self.semantic(levels, images.sizes, targets, share=share)
+            losses |= own
         if targets is None:
             return self._detect(levels, boxes, images.sizes)
         for number, stage in enumerate(self._stages):

@@ -12,7 +12,7 @@ from torch.nn import functional
 from dense_lt.models.two_stage.box_head import normalized
 from dense_lt.models.two_stage.regions import RegionPooling, Regions, SampledRegions
 from dense_lt.ops.mask_targets import rasterise_in_boxes
-from dense_lt.structures import Detections, Losses, Target
+from dense_lt.structures import Detections, Losses, Masks, Target
 from dense_lt.utils.distributed import normalizer_over_processes
 from dense_lt.utils.errors import DataError
 
@@ -176,11 +176,20 @@ def _targets(regions: Regions, objects: Tensor, targets: Sequence[Target], size:
     """(N, size, size) bool, image after image."""
     parts = []
     for image, target in enumerate(targets):
-        if "masks" not in target:
-            raise DataError(
-                "model.mask: the model learns masks, but the annotations of a training image have "
-                "no segmentations; use data with masks, or set model.mask: null"
-            )
-        own = regions.images == image
-        parts.append(rasterise_in_boxes(target["masks"], objects[own], regions.boxes[own], size))
+        masks, own = masks_of(target), regions.images == image
+        parts.append(rasterise_in_boxes(masks, objects[own], regions.boxes[own], size))
     return torch.cat(parts)
+
+
+def masks_of(target: Target) -> Masks:
+    """The outlines in `target`.
+
+    Raises:
+        DataError: there are none.
+    """
+    if "masks" not in target:
+        raise DataError(
+            "model.mask: the model learns masks, but the annotations of a training image have "
+            "no segmentations; use data with masks, or set model.mask: null"
+        )
+    return target["masks"]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.ops import roi_align
 
 from dense_lt.models.assigners.base import Assigner
@@ -105,6 +106,7 @@ class RegionPooling:
         aligned: bool = True,
         canonical_size: float = 224.0,
         canonical_level: int = 4,
+        added: RegionPooling | None = None,
     ) -> None:
         """State the geometry.
 
@@ -116,6 +118,7 @@ class RegionPooling:
             aligned: see `RegionPoolConfig`.
             canonical_size: in pixels.
             canonical_level: level l has stride 2^l.
+            added: pools other maps, whose features are added, averaged to `size` cells.
         """
         self.strides = tuple(strides)
         self.size = size
@@ -124,9 +127,16 @@ class RegionPooling:
         self.aligned = aligned
         self.canonical_size = canonical_size
         self.canonical_level = canonical_level
+        self.added = added
 
     def __call__(self, levels: Sequence[Tensor], regions: Regions) -> Tensor:
-        """Features (N, channels, size, size) float32; `levels`: all maps of the pyramid."""
+        """Features (N, channels, size, size) float32; `levels`: all maps there are."""
+        pooled = self._pool_levels(levels, regions)
+        if self.added is None:
+            return pooled
+        return pooled + adaptive_avg_pool2d(self.added(levels, regions), self.size)
+
+    def _pool_levels(self, levels: Sequence[Tensor], regions: Regions) -> Tensor:
         levels = [level.float() for level in levels[self.first :][: len(self.strides)]]
         rows = torch.cat([regions.images[:, None].to(regions.boxes.dtype), regions.boxes], dim=1)
         if len(levels) == 1:
