@@ -11,6 +11,7 @@ from dense_lt.config.model import BackboneConfig, PyramidConfig
 from dense_lt.config.proposals import L1, DenseProposalsConfig, ProposalNetworkConfig
 from dense_lt.config.region_losses import RegionLossConfig, SoftmaxLossConfig
 from dense_lt.config.section import Section
+from dense_lt.config.semantic import SemanticConfig
 from dense_lt.config.start import DetectorSection
 
 
@@ -205,6 +206,9 @@ class TwoStageConfig(DetectorSection):
     cascade: CascadeConfig | None = None
     """Several box heads in a row (Cascade R-CNN, HTC); null has one."""
 
+    semantic: SemanticConfig | None = None
+    """A semantic map beside the pyramid (HTC); null has none. Needs `cascade` and `mask`."""
+
     inference: RegionInferenceConfig = RegionInferenceConfig()
 
     @model_validator(mode="after")
@@ -215,6 +219,24 @@ class TwoStageConfig(DetectorSection):
             raise ValueError(
                 "`cascade.interleaved` and `cascade.mask_flow` are about masks; set `mask`, or "
                 "leave them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _semantic_map_is_learnt(self) -> Self:
+        if self.semantic is None:
+            return self
+        if self.cascade is None or self.mask is None:
+            raise ValueError(
+                "`semantic` belongs to a cascade with masks: its map adds to the features of every "
+                "stage, and learns from the outlines of objects; set `cascade` and `mask`, or "
+                "`semantic: null`"
+            )
+        first, last = self.pyramid.levels
+        if not first <= self.semantic.level <= last:
+            raise ValueError(
+                f"`semantic.level` is {self.semantic.level} but `pyramid.levels` is "
+                f"[{first}, {last}]; name one of them"
             )
         return self
 

@@ -17,6 +17,12 @@ from dense_lt.utils.errors import ConfigError
             {"proposals": {"kind": "dense", "priors": {"sizes": (8.0,)}}},
             "`priors.sizes` has 1 entries but `proposals.levels` has 3 levels",
         ),
+        ({"semantic": {}, "cascade": {}}, "set `cascade` and `mask`, or `semantic: null`"),
+        ({"semantic": {}, "mask": {}}, "`semantic` belongs to a cascade with masks"),
+        (
+            {"semantic": {"level": 5}, "cascade": {}, "mask": {}},
+            r"`semantic.level` is 5 but `pyramid.levels` is \[2, 4\]",
+        ),
         ({"cascade": {"ious": (0.5, 0.6, 1.2)}}, r"`ious` must lie within \(0, 1\]"),
     ],
 )

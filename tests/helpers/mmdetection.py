@@ -34,7 +34,7 @@ def linear(name, below, above):
     return {f"{name}.weight": (above, below), f"{name}.bias": (above,)}
 
 
-def shapes_of(body, classes, *, width=256, hidden=1024, stages=None, flow=False):
+def shapes_of(body, classes, *, width=256, hidden=1024, stages=None, htc=False):
     """A detector with EQL v2: Mask R-CNN, with `stages` a cascade of boxes for all classes."""
     shapes = dict(body)
     for level in range(4):
@@ -58,8 +58,19 @@ def shapes_of(body, classes, *, width=256, hidden=1024, stages=None, flow=False)
         shapes |= {f"{mask}.upsample.bias": (width,)} | conv(
             f"{mask}.conv_logits", width, classes, 1
         )
-        if flow and stage:
+        if htc and stage:
             shapes |= conv(f"{mask}.conv_res.conv", width, width, 1)
+    return shapes | (semantic_head(classes + 1, width) if htc else {})
+
+
+def semantic_head(classes, width):
+    at = "roi_head.semantic_head"
+    shapes = conv(f"{at}.conv_embedding.conv", width, width, 1)
+    shapes |= conv(f"{at}.conv_logits", width, classes, 1)
+    for level in range(5):
+        shapes |= conv(f"{at}.lateral_convs.{level}.conv", width, width, 1)
+    for layer in range(4):
+        shapes |= conv(f"{at}.convs.{layer}.conv", width, width, 3)
     return shapes
 
 
@@ -118,6 +129,17 @@ class TwoStage(Network):
             outputs.append((logits, deltas.permute(0, 2, 3, 1).reshape(*logits.shape, 4)))
         return outputs
 
+    def semantics(self, levels):
+        """Logits and features of the whole image at stride 8."""
+        at, size = "roi_head.semantic_head", levels[1].shape[-2:]
+        x = self.conv(f"{at}.lateral_convs.1.conv", levels[1]).relu()
+        for i in (0, 2, 3, 4):
+            level = functional.interpolate(levels[i], size, mode="bilinear", align_corners=True)
+            x = x + self.conv(f"{at}.lateral_convs.{i}.conv", level).relu()
+        for i in range(4):
+            x = self.conv(f"{at}.convs.{i}.conv", x).relu()
+        return self.conv(f"{at}.conv_logits", x), self.conv(f"{at}.conv_embedding.conv", x).relu()
+
     def boxes(self, levels, regions, stage=""):
         """Logits (N, K) and deltas (N, 4 or 4 C) of `regions` (N, 5): image and xyxy."""
         x = self.pool(levels, regions, 7).flatten(1)
@@ -143,14 +165,20 @@ class TwoStage(Network):
         )
 
     def pool(self, levels, regions, size):
-        """From P2 below a side of 112 pixels, P3 below 224, P4 below 448, else P5."""
+        """From P2 below a side of 112 pixels, P3 below 224, P4 below 448, else P5.
+
+        A sixth map is that of the semantic head: its features are added.
+        """
         pooled = []
         for region in regions:
             side = ((region[3] - region[1]) * (region[4] - region[2])).sqrt()
             level = int((side / 56 + 1e-6).log2().floor().clamp(0, 3))
             stride = 4 * 2**level
             pooled.append(roi_align(levels[level], region[None], size, 1 / stride, 0, True))
-        return torch.cat(pooled)
+        if len(levels) == 5:
+            return torch.cat(pooled)
+        context = roi_align(levels[5], regions, 14, 1 / 8, 0, True)
+        return torch.cat(pooled) + functional.adaptive_avg_pool2d(context, size)
 
     def linear(self, name, x):
         return functional.linear(x, self.state[f"{name}.weight"], self.state[f"{name}.bias"])

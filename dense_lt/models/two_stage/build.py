@@ -82,7 +82,6 @@ def build_two_stage(
         loss=loss,
         inference=_inference(config, loss),
         mask=_mask_branch(config, pyramid, num_classes),
-        semantic=_semantic(config, pyramid, num_classes),
     )
 
 

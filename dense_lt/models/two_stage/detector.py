@@ -16,7 +16,6 @@ from dense_lt.models.two_stage.proposals import ProposalNetwork
 from dense_lt.models.two_stage.region_inference import RegionInference
 from dense_lt.models.two_stage.region_loss import RegionLoss
 from dense_lt.models.two_stage.regions import Regions, RegionSampler
-from dense_lt.models.two_stage.semantic import SemanticBranch
 from dense_lt.structures import Detections, ImageBatch, Losses, Target
 
 
@@ -34,7 +33,6 @@ class TwoStageDetector(Detector):
         loss: RegionLoss,
         inference: RegionInference,
         mask: MaskBranch | None = None,
-        semantic: SemanticBranch | None = None,
     ) -> None:
         """Put the parts together; see `models.two_stage.build`."""
         super().__init__()
@@ -46,7 +44,6 @@ class TwoStageDetector(Detector):
         self.loss = loss
         self.inference = inference
         self.mask = mask
-        self.semantic = semantic
 
     def forward(  # type: ignore[override]
         self,
@@ -59,9 +56,6 @@ class TwoStageDetector(Detector):
         levels = self.pyramid(self.normalizer(images))
         share = 1.0 if normalizer is None or targets is None else len(targets) / normalizer
         proposals, losses = self.proposals(levels, images.sizes, targets, share=share)
-        if self.semantic is not None:
-            levels, own = self.semantic(levels, images.sizes, targets, share=share)
-            losses |= own
         if targets is None:
             if self.on_candidates is not None:
                 self.on_candidates(proposals)

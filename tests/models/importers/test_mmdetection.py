@@ -23,9 +23,9 @@ from dense_lt.utils.errors import DataError
 
 RECIPES = Path(__file__).parents[3] / "configs" / "lvis"
 CLASSES = 5
-HTC = ["model.cascade.interleaved=true", "model.cascade.mask_flow=true"]
+HTC = ["cascade.interleaved=true", "cascade.mask_flow=true", "semantic={}"]
 PLAIN, CASCADE = "mask_rcnn_r50_1x_eql_v2", "cascade_mask_rcnn_r101_2x_eql_v2"
-SETTINGS = {PLAIN: {}, CASCADE: {"stages": 3, "flow": True}}
+SETTINGS = {PLAIN: {}, CASCADE: {"stages": 3, "htc": True}}
 STAGES = {PLAIN: [""], CASCADE: [".0", ".1", ".2"]}
 SMALL = [
     "model.backbone.options={layers: [1, 1, 1, 1]}",
@@ -37,7 +37,7 @@ SMALL = [
 
 def build(recipe, overrides=(), classes=CLASSES):
     needed = ["data.dataset.root=somewhere", "model.backbone.pretrained=false"]
-    overrides = [*needed, *(HTC if recipe == CASCADE else ()), *overrides]
+    overrides = [*needed, *(f"model.{own}" for own in HTC if recipe == CASCADE), *overrides]
     model = load_config(RECIPES / f"{recipe}.yaml", overrides).model
     return build_detector(model, classes)
 
@@ -83,6 +83,12 @@ def test_a_detector_with_their_weights_gives_their_numbers(recipe):
     for level, (logits, deltas) in enumerate(network.proposals(expected)):
         assert_close(found.logits[level].squeeze(-1), logits)
         assert_close(found.codes[level], deltas)
+    if recipe == CASCADE:
+        levels, _ = detector.semantic(levels, ((128, 192),) * 2, None)
+        logits, features = network.semantics(expected)
+        assert_close(detector.semantic.predictor(detector.semantic._shared(levels[:5])), logits)
+        assert_close(levels[5], features)
+        expected = [*expected, features]
     boxes = torch.tensor([[3.0, 5, 40, 60], [0, 0, 192, 128], [20, 2, 190, 90]])
     labels, images = torch.tensor([4, 0, 2]), torch.tensor([0, 1, 1])
     rows, regions = torch.cat([images[:, None], boxes], 1), Regions(boxes, images)
