@@ -22,6 +22,7 @@ from dense_lt.engine.build import (
 )
 from dense_lt.engine.ema import WeightAverage
 from dense_lt.engine.loop import Periods
+from dense_lt.engine.recomputation import recompute_activations
 from dense_lt.engine.schedules import Schedule
 from dense_lt.engine.start import freeze, init_from
 from dense_lt.inference.build import to_device
@@ -72,6 +73,8 @@ def build_parts(
     freeze(detector, config.model.frozen)
     if config.train.sync_batch_norm:
         synchronise_batch_norm(detector, device)
+    if config.train.activation_checkpointing:
+        logger.info("activations of %d blocks are recomputed", len(recompute_activations(detector)))
     if config.train.compile:
         logger.info("torch.compile: %s", ", ".join(compile_parts(detector)))
     tie_to_classes(detector, classes.names)

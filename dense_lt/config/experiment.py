@@ -32,6 +32,10 @@ class TrainConfig(Section):
     """Pieces into which a process cuts its share of a batch, to save memory. auto: one, and twice
     as many whenever a step does not fit into the GPU's memory, which is then made again."""
 
+    activation_checkpointing: bool = False
+    """Keep only the input of every block of the backbone and run it again in the backward pass:
+    less memory for more time, with the same result."""
+
     clip_norm: float | None = Field(default=35.0, gt=0)
     """Largest L2 norm of the gradient; null does not clip."""
 
@@ -72,6 +76,15 @@ class TrainConfig(Section):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of `steps` and `epochs`; set the other to null")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles_or_recomputes(self) -> Self:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError(
+                "`compile` decides by itself what to compute again; set "
+                "`activation_checkpointing: false`, or `compile: false`"
+            )
         return self
 
     @model_validator(mode="after")

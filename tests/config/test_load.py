@@ -106,6 +106,11 @@ BAD_SETTINGS = [
     ),
     (
         "",
+        ("train.compile=true", "train.activation_checkpointing=true"),
+        r"train: `compile` decides by itself .*; set `activation_checkpointing: false`",
+    ),
+    (
+        "",
         ("train.micro_batches=2", "model.assigner.kind=simota"),
         r"`model\.assigner\.kind: simota` reads predictions, .* set `train\.micro_batches: 1`",
     ),
