@@ -17,6 +17,7 @@ from dense_lt.data.categories import GROUPS, RARE, CategoryTable
 from dense_lt.engine.step import StepResult
 from dense_lt.engine.writers import Metrics, MetricWriter, StatisticsWriter
 from dense_lt.losses.classification import SigmoidLoss
+from dense_lt.models.classifier_norms import classifier_norms
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
 from dense_lt.utils.logs import duration
@@ -124,9 +125,10 @@ class Recorder:
         self.keep_statistics(step)
 
     def keep_statistics(self, step: int) -> None:
-        """Write the gradient sums of every class as they are after `step`."""
+        """Write the gradient sums of every class, and its classifier's length, after `step`."""
         if self._statistics_writer is not None:
-            self._statistics_writer.write(step, self._detector)
+            norms = classifier_norms(self._detector, len(self._categories))
+            self._statistics_writer.write(step, self._detector, classifier_norms=norms)
 
     def close(self) -> None:
         """Close every writer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -78,8 +78,13 @@ class StatisticsWriter:
         self._path = path
         self._snapshots = [snapshot for snapshot in stored if snapshot["step"] <= done]
 
-    def write(self, step: int, model: nn.Module) -> None:
-        """Add the sums of every loss in `model` after optimizer step `step`, once per step."""
+    def write(
+        self, step: int, model: nn.Module, *, classifier_norms: Sequence[float] | None = None
+    ) -> None:
+        """Add the sums of every loss in `model` after optimizer step `step`, once per step.
+
+        Beside them `classifier_norms` (C,), the lengths of the classes' weights, if there are such.
+        """
         if self._snapshots and self._snapshots[-1]["step"] == step:
             return
         statistics = {
@@ -90,7 +95,10 @@ class StatisticsWriter:
             }
             for name, own in named_statistics(model).items()
         }
-        self._snapshots.append({"step": step, "statistics": statistics})
+        snapshot: dict[str, object] = {"step": step, "statistics": statistics}
+        if classifier_norms is not None:
+            snapshot["classifier_norms"] = [_finite(norm) for norm in classifier_norms]
+        self._snapshots.append(snapshot)
         write_atomically(self._path, json.dumps({"snapshots": self._snapshots}) + "\n")
 
 

@@ -6,16 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from dense_lt.evaluation.json_files import read_json
 from dense_lt.utils.errors import DataError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from dense_lt.models.detector import Detector
 
 CLASSIFIER_FILE = "classifier.json"
@@ -71,11 +67,13 @@ def weights_of(detector: Detector, category_ids: Sequence[int | str]) -> Classif
         None for other detectors: with a logit for background or objectness, with a classifier for
         every level, or with normalised weights, which have no norm to divide by.
     """
+    from dense_lt.models.classifier_norms import parameters_of  # scoring needs no torch
+
     count = len(category_ids)
     if not count or not all(isinstance(own, int) for own in category_ids):
         return None
     found = [
-        (detector.get_submodule(name.rpartition(".")[0]), _parameters(module))
+        (detector.get_submodule(name.rpartition(".")[0]), parameters_of(module))
         for name, module in detector.named_modules()
         if name.rpartition(".")[2] == "classifier" and not hasattr(module, "temperature")
     ]
@@ -98,48 +96,10 @@ def weights_of(detector: Detector, category_ids: Sequence[int | str]) -> Classif
 
 
 def norms_of(detector: Detector, category_ids: Sequence[int | str]) -> dict[int, float] | None:
-    """Length of each class's weights in the last layer, biases left out.
+    """Category id -> length of the class's weights in the last layer; see `classifier_norms`."""
+    from dense_lt.models.classifier_norms import classifier_norms  # scoring needs no torch
 
-    Over all priors of a location together; the mean over several classifiers (levels with heads of
-    their own, stages of a cascade). Logits for background or objectness after those of the classes
-    are left out; of two logits for a class the difference counts, and a learnt scale is applied.
-
-    Returns:
-        Category id -> norm; None if no classifier has a row for each class, or if its weights are
-        normalised.
-    """
-    found = []
-    for name, module in detector.named_modules():
-        head, _, last = name.rpartition(".")
-        if last != "classifier" or not hasattr(module, "weight") or head.startswith("proposals"):
-            continue
-        rows = _rows_of_classes(detector, head, module, len(category_ids))
-        if rows is None or hasattr(module, "temperature"):
-            return None
-        found.append((rows.cpu().numpy() ** 2).sum(axis=(0, 2)) ** 0.5)
-    if not found or not all(isinstance(own, int) for own in category_ids):
+    norms = classifier_norms(detector, len(category_ids))
+    if norms is None or not all(isinstance(own, int) for own in category_ids):
         return None
-    mean = np.mean(found, axis=0).tolist()
-    return {int(own): norm for own, norm in zip(category_ids, mean, strict=True)}
-
-
-def _rows_of_classes(
-    detector: Detector, head: str, classifier: nn.Module, count: int
-) -> Tensor | None:
-    """(A, C, features) of the classifier of `head`, or None."""
-    weight = _parameters(classifier)["weight"].float().flatten(1)
-    name = f"{head.rpartition('.')[0]}.loss.classification".strip(".")
-    loss: Any = dict(detector.named_modules()).get(name)
-    if hasattr(loss, "class_logits"):  # their order, or number, is the loss's own
-        return loss.class_logits(weight.T).T[None]
-    logits = int(getattr(detector.get_submodule(head), "num_logits", len(weight)))
-    if logits not in (count, count + 1, count + 2):
-        return None
-    return weight.unflatten(0, (-1, logits))[:, :count]
-
-
-def _parameters(classifier: nn.Module) -> dict[str, Tensor]:
-    """Those of a classifier by name, its weight as it is used (see `RescaledLinear`)."""
-    own = {name: parameter.detach() for name, parameter in classifier.named_parameters()}
-    effective = getattr(classifier, "effective_weight", None)
-    return own if effective is None else {**own, "weight": effective().detach()}
+    return {int(own): norm for own, norm in zip(category_ids, norms, strict=True)}

@@ -73,6 +73,18 @@ def group_ratios(run: Run, module: str) -> dict[str, Curve]:
     return curves
 
 
+def group_norms(run: Run) -> dict[str, Curve]:
+    """Group -> steps and mean over its classes of the classifier's norms over their mean."""
+    steps = np.array([float(own.step) for own in run.norm_snapshots])
+    norms = np.array([own.norms for own in run.norm_snapshots])
+    curves: dict[str, Curve] = {}
+    for group in GROUPS:
+        labels = [label for label, score in enumerate(run.classes) if score.group == group]
+        if labels and len(steps):
+            curves[group] = steps, norms[:, labels].mean(axis=1) / norms.mean(axis=1)
+    return curves
+
+
 def modules(run: Run) -> list[str]:
     """Names of the modules that kept gradient statistics of the classes."""
     return list(_by_module(run))

@@ -153,6 +153,27 @@ def classifier_norms(figure: Figure, comparison: Comparison) -> Hover:
     return hover
 
 
+def norms_by_step(figure: Figure, comparison: Comparison) -> None:
+    """Mean length of the classifier's weights of each group over training, a line per run."""
+    groups = diagnosis.groups_present(comparison)
+    grid = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)
+    for index, experiment in enumerate(comparison.experiments):
+        look = series_style(index)
+        for run in experiment.runs:
+            found = curves.group_norms(run)
+            for axes, group in zip(grid[0], groups, strict=True):
+                if group in found:
+                    axes.plot(*found[group], color=look.colour, linestyle=look.dash)
+    for axes, group in zip(grid[0], groups, strict=True):
+        axes.set_title(f"{group} classes", fontsize=10)
+        axes.set_ylim(bottom=0)
+        axes.margins(y=0.1)
+        axes.locator_params(nbins=3)
+    grid[0, 0].set_ylabel("weight norm /\nmean norm")
+    grid[0, len(groups) // 2].set_xlabel("training step")
+    legend(figure, comparison, with_marker=False)
+
+
 def mapping(figure: Figure, comparison: Comparison, mapped: Sequence[Mapped | None]) -> None:
     """Exponent and weights of a class by its gradient ratio; marks where the groups ended up."""
     panels = panels_of(figure, list(QUANTITIES.values()), "gradient ratio")

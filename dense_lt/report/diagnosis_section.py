@@ -46,7 +46,7 @@ def balance_section(comparison: Comparison, folder: Path) -> Section:
         text = f"No mapping function, since their losses do not look at it: {', '.join(without)}."
         blocks.append(Paragraph(text))
     blocks.append(_over_training(comparison, folder))
-    blocks.append(_norms(comparison, folder))
+    blocks += [_norms(comparison, folder), *_norms_over_training(comparison, folder)]
     return Section("balance", "What the loss does to a class", tuple(blocks))
 
 
@@ -86,6 +86,24 @@ def _norms(comparison: Comparison, folder: Path) -> Block:
         "Length of each class's weights in the last layer, over the mean of all classes (mean over "
         f"seeds); lines are smoothed over ranks. Known of: {', '.join(known)}.",
     )
+
+
+def _norms_over_training(comparison: Comparison, folder: Path) -> list[Block]:
+    runs = [run for experiment in comparison.experiments for run in experiment.runs]
+    if not diagnosis.groups_present(comparison) or all(len(r.norm_snapshots) < 2 for r in runs):
+        return []  # a run saves them at evaluations, or every `train.statistics_every` steps
+    figure = _figure(
+        comparison,
+        folder,
+        "classifier_norms_by_step",
+        2.0,
+        diagnosis_plots.norms_by_step,
+        "Mean norm of the classifier's weights of rare, common and frequent classes, over the mean "
+        "of all classes, against the training step.",
+        "Length of the classes' weights in the last layer over training: the mean of a group over "
+        "the mean of all classes; one line per run.",
+    )
+    return [figure]
 
 
 def diagnosis_section(comparison: Comparison, folder: Path) -> Section:

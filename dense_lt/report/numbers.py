@@ -70,11 +70,17 @@ def _experiment(comparison: Comparison, experiment: Experiment) -> Json:
             for module in curves.modules(run)
             for group, (steps, ratio) in curves.group_ratios(run, module).items()
         ],
+        "classifier_norms_by_group": [
+            {"run": run.name, "group": group, "steps": steps.tolist(), "norm": norm.tolist()}
+            for run in experiment.runs
+            for group, (steps, norm) in curves.group_norms(run).items()
+        ],
         "cost": {name: cost.value(experiment) for name, cost in COSTS.items()},
         "diagnosis": {
             group: {
                 "kinds": dict(diagnosis.kind_shares(experiment, group)),
                 "stages": dict(diagnosis.stage_shares(experiment, group)),
+                "candidates": dict(diagnosis.candidate_shares(experiment, group)),
                 "true_score": diagnosis.mean_scores(experiment, group)[0],
                 "false_score": diagnosis.mean_scores(experiment, group)[1],
             }

@@ -27,6 +27,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class NormSnapshot:
+    """Length of every class's weights in the classifier at one step."""
+
+    step: int
+    norms: tuple[float, ...]  # (C,) in label order
+
+
+@dataclass(frozen=True)
 class Run:
     """One finished run, or one scored predictions file (then only `results` and `classes`)."""
 
@@ -37,6 +45,7 @@ class Run:
     config: Json | None = None
     environment: Json = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()
+    norm_snapshots: tuple[NormSnapshot, ...] = ()
     train_lines: tuple[Json, ...] = ()
     evaluation_lines: tuple[Json, ...] = ()
     predictions: Path | None = None
@@ -101,6 +110,7 @@ def read_run(folder: Path) -> Run:
         config=results.config or _read_config(folder / "config.yaml"),
         environment=_read_optional(folder / "environment.json"),
         snapshots=_snapshots(statistics, len(results.per_class)),
+        norm_snapshots=_norm_snapshots(statistics, len(results.per_class)),
         train_lines=tuple(line for line in lines if line.get("kind") == "train"),
         evaluation_lines=tuple(line for line in lines if line.get("kind") == "evaluation"),
         predictions=predictions if predictions.is_file() else None,
@@ -139,6 +149,15 @@ def _snapshots(stored: Json, num_classes: int) -> tuple[Snapshot, ...]:
         for snapshot in stored.get("snapshots", [])
         for module, sums in snapshot["statistics"].items()
         if len(sums["ratio"]) == num_classes
+    )
+
+
+def _norm_snapshots(stored: Json, num_classes: int) -> tuple[NormSnapshot, ...]:
+    """Those of runs that saved classifier norms, all finite, beside the gradient sums."""
+    return tuple(
+        NormSnapshot(int(snapshot["step"]), tuple(float(own) for own in norms))
+        for snapshot in stored.get("snapshots", [])
+        if len(norms := snapshot.get("classifier_norms", ())) == num_classes and None not in norms
     )
 
 

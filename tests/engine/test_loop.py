@@ -126,6 +126,7 @@ def test_gradient_sums_are_recorded_at_their_period_and_at_evaluations(make_run)
     run = make_run(total=8)
     run.fit(evaluate=6, statistics=3)
     snapshots = json.loads(run.statistics.read_text())["snapshots"]
+    assert {len(snapshot["classifier_norms"]) for snapshot in snapshots} == {3}
     assert [snapshot["step"] for snapshot in snapshots] == [3, 6, 8]
 
 

@@ -85,3 +85,13 @@ def test_statistics_snapshots_are_added_and_those_after_a_resumption_dropped(
             "ratio": [0.25, 1.0, None],
         }
     }
+
+
+def test_classifier_norms_lie_beside_the_sums_of_their_step(tmp_path, tiny_detector):
+    path = tmp_path / "statistics.json"
+    writer = StatisticsWriter(path)
+    writer.write(10, tiny_detector(), classifier_norms=[1.5, math.nan, 0.0])
+    writer.write(20, tiny_detector())
+    first, second = json.loads(path.read_text())["snapshots"]
+    assert first["classifier_norms"] == [1.5, None, 0.0]
+    assert "classifier_norms" not in second

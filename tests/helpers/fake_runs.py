@@ -95,7 +95,8 @@ def write_run(
     _write_metrics(folder / "metrics.jsonl", result, rng, with_balance=explained)
     if explained:
         _explain(folder / "evaluation", categories, proposed)
-    _write_statistics(folder / "statistics.json", images, 0.8 if rare_gain else 0.35, rng)
+    power = 0.8 if rare_gain else 0.35
+    _write_statistics(folder / "statistics.json", images, power, rng, with_norms=explained)
     return folder
 
 
@@ -202,7 +203,7 @@ def _write_metrics(
 
 
 def _write_statistics(
-    path: Path, images: np.ndarray, power: float, rng: np.random.Generator
+    path: Path, images: np.ndarray, power: float, rng: np.random.Generator, *, with_norms: bool
 ) -> None:
     snapshots = []
     for step in (187, 374, 561, 748, 935):
@@ -210,7 +211,10 @@ def _write_statistics(
         ratio = [float(r) for r in np.abs(end + rng.normal(0, 0.03, len(images)))]
         ratio[0] = None  # infinite: no negatives yet
         sums = {"positive": [1.0] * len(ratio), "negative": [1.0] * len(ratio), "ratio": ratio}
-        snapshots.append({"step": step, "statistics": {"head.loss.statistics": sums}})
+        snapshot = {"step": step, "statistics": {"head.loss.statistics": sums}}
+        if with_norms:
+            snapshot["classifier_norms"] = (1 + np.log10(images) * step / 935).tolist()
+        snapshots.append(snapshot)
     path.write_text(json.dumps({"snapshots": snapshots}), encoding="utf-8")
 
 

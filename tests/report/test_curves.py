@@ -70,3 +70,15 @@ def test_undefined_values_leave_gaps_and_the_later_of_two_lines_counts(make_run)
 
 def test_losses_are_listed_with_the_total_first(make_run):
     assert curves.loss_names([make_run("a")]) == ["loss", "loss/box", "loss/classification"]
+
+
+def test_norms_of_groups_are_shares_of_the_mean_of_all_classes(make_run):
+    """Norms 1 + log10(images) * step / 935: at the end a class of 900 images has nearly 4."""
+    run = make_run("a", explained=True)
+    images = np.log10([entry.train_images for entry in run.classes])
+    rare = np.array([entry.group == "rare" for entry in run.classes])
+    steps, values = curves.group_norms(run)["rare"]
+    assert steps.tolist() == [187, 374, 561, 748, 935]
+    expected = [(1 + images[rare] * s / 935).mean() / (1 + images * s / 935).mean() for s in steps]
+    np.testing.assert_allclose(values, expected)
+    assert curves.group_norms(make_run("old", prior=0.2)) == {}

@@ -87,3 +87,12 @@ def test_runs_on_open_images_are_told_how_they_are_compared(tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": "openimages"}))
     with pytest.raises(DataError, match="eval score --protocol openimages"):
         read_run(folder)
+
+
+def test_norms_of_other_classes_or_not_finite_are_left_out(tmp_path):
+    folder = write_run(tmp_path / "a", explained=True)
+    stored = json.loads((folder / "statistics.json").read_text())
+    stored["snapshots"][0]["classifier_norms"].pop()
+    stored["snapshots"][1]["classifier_norms"][3] = None
+    (folder / "statistics.json").write_text(json.dumps(stored))
+    assert [own.step for own in read_run(folder).norm_snapshots] == [561, 748, 935]

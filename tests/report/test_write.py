@@ -45,7 +45,7 @@ def table_row(page, first):
 
 def test_a_report_is_a_page_its_markdown_its_figures_and_its_numbers(make_run, tmp_path):
     runs = [
-        make_run("focal", explained=True),
+        make_run("focal", explained=True, proposed=9),
         make_run("efl", loss="equalized_focal", rare_gain=0.1, explained=True),
     ]
     page = write(runs, tmp_path / "out")
@@ -56,6 +56,7 @@ def test_a_report_is_a_page_its_markdown_its_figures_and_its_numbers(make_run, t
         *("ap_by_group_300", "ap_by_group_30", "ap_by_training_images", "ap_by_step"),
         *("ratio_by_rank", "ratio_by_step", "losses", "mapping_function", "balance_by_step"),
         *("classifier_norms", "objects_found", "error_kinds", "reliability", "mean_scores"),
+        "classifier_norms_by_step",
     }
     tables = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     assert tables == {
@@ -71,8 +72,11 @@ def test_a_report_is_a_page_its_markdown_its_figures_and_its_numbers(make_run, t
     numbers = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert numbers["reference"] == "focal"
     assert numbers["experiments"][0]["cost"]["parameters"] == 2_500_000
-    stages = {"covered": 0.9, "candidate": 0.8, "named": 0.5}
-    assert numbers["experiments"][0]["diagnosis"]["rare"]["stages"] == pytest.approx(stages)
+    stages = {"proposed": 0.9, "covered": 0.9, "candidate": 0.8, "named": 0.5}
+    rare = numbers["experiments"][0]["diagnosis"]["rare"]
+    assert rare["stages"] == pytest.approx(stages)
+    assert rare["candidates"] == pytest.approx({"10": 0.3, "100": 0.7, "1000": 0.9})
+    assert numbers["experiments"][0]["classifier_norms_by_group"][0]["steps"][-1] == 935
     assert numbers["confused_rare_classes"][0]["counts"] == [4.0, 4.0]
     assert len(page) < LIMIT
 
