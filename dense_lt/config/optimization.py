@@ -31,6 +31,9 @@ class OptimizerSection(Section):
     """Factor on the backbone's learning rate from each layer (block) to the one before it, as
     pretrained transformers are fine-tuned; 1 trains all alike."""
 
+    fused: Literal["auto"] | bool = "auto"
+    """All of an update in one kernel; false leaves the choice to torch. auto: on GPUs only."""
+
 
 class SgdConfig(OptimizerSection):
     """Stochastic gradient descent with momentum."""

@@ -91,16 +91,23 @@ def build_optimizer(section: OptimizerConfig, detector: Detector, *, batch_size:
     )
     for group in groups:
         group["lr"] = group["initial_lr"] = lr * group.pop("factor")
+    fused = _is_fused(section, detector)
     match section:
         case SgdConfig():
             optimizer: Optimizer = SGD(
-                groups, lr=lr, momentum=section.momentum, nesterov=section.nesterov
+                groups, lr=lr, momentum=section.momentum, nesterov=section.nesterov, fused=fused
             )
         case AdamWConfig():
-            optimizer = AdamW(groups, lr=lr, betas=section.betas)
+            optimizer = AdamW(groups, lr=lr, betas=section.betas, fused=fused)
         case _:
             assert_never(section)
     return optimizer
+
+
+def _is_fused(section: OptimizerConfig, detector: Detector) -> bool | None:
+    """None where torch shall choose: told False, it would not take its second best (foreach)."""
+    on_gpu = next(detector.parameters()).device.type == "cuda"
+    return True if section.fused is True or (section.fused == "auto" and on_gpu) else None
 
 
 def build_schedule(

@@ -78,6 +78,32 @@ def test_adamw_gets_its_betas(tiny_detector):
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
 
 
+@pytest.mark.parametrize(
+    "section", [SgdConfig(nesterov=True), SgdConfig(momentum=0.0), AdamWConfig(kind="adamw")]
+)
+def test_fused_optimizers_make_the_same_steps(tiny_detector, section):
+    ends = []
+    for fused in (False, True):
+        detector = tiny_detector()
+        chosen = section.model_copy(update={"fused": fused})
+        optimizer = build_optimizer(chosen, detector, batch_size=1600)
+        assert all(bool(group["fused"]) == fused for group in optimizer.param_groups)
+        for step in range(5):
+            generator = torch.Generator().manual_seed(step)
+            for parameter in detector.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+        ends.append([parameter.detach() for parameter in detector.parameters()])
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-5, atol=1e-6)
+    assert not torch.equal(ends[0][0], tiny_detector().stem.weight)
+
+
+def test_optimizers_are_fused_by_themselves_on_gpus_only(tiny_detector):
+    optimizer = build_optimizer(SgdConfig(), tiny_detector(), batch_size=16)
+    assert not any(group["fused"] for group in optimizer.param_groups)
+    assert SgdConfig().fused == "auto"
+
+
 def test_a_schedule_in_epochs_becomes_steps():
     section = StepScheduleConfig(unit="epochs", warmup=0.5, warmup_factor=0.1, milestones=(2, 3))
     schedule = build_schedule(section, total_steps=400, steps_per_epoch=100.4)
