@@ -23,6 +23,7 @@ from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.inference.build import load_detector, run_config
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
+from dense_lt.utils.allocator import keep_freed_memory
 from dense_lt.utils.devices import choose_device
 
 
@@ -51,6 +52,8 @@ def evaluate_run(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     with distributed.process_group(device):
         stored = load_checkpoint(checkpoint or latest_checkpoint(run.path))
         return _evaluate(config, device, stored, out, resume=resume)

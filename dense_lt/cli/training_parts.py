@@ -28,6 +28,7 @@ from dense_lt.engine.start import freeze, init_from
 from dense_lt.inference.build import to_device
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
+from dense_lt.utils.allocator import keep_freed_memory
 from dense_lt.utils.errors import ConfigError
 from dense_lt.utils.seeding import make_deterministic, seed_everything
 
@@ -59,6 +60,8 @@ def build_parts(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if device.type == "cpu":
+        keep_freed_memory()
     make_deterministic(device)
     data = build_datasets(config.data, seed=config.seed, masks=_learns_masks(config))
     assert data.train is not None, "both splits are built"
