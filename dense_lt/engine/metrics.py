@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dense_lt.balance.statistics import named_statistics
 from dense_lt.data.categories import GROUPS, RARE, CategoryTable
+from dense_lt.engine.score_watch import ScoreWatch
 from dense_lt.engine.step import StepResult
 from dense_lt.engine.writers import Metrics, MetricWriter, StatisticsWriter
 from dense_lt.losses.classification import SigmoidLoss
@@ -23,6 +24,9 @@ from dense_lt.utils import distributed
 from dense_lt.utils.logs import duration
 
 _logger = logging.getLogger(__name__)
+
+SCORES_EVERY = 10
+"""Steps of a line, the first among them, of which one shows its scores."""
 
 INACTIVE_RATIO = 0.95
 """Above this mean ratio of rare classes, equalized focal loss is focal loss with a rounding."""
@@ -64,6 +68,7 @@ class Recorder:
         self._done_before = done
         self._statistics_writer = statistics_writer
         self._warn_if_inactive = warn_if_inactive
+        self._scores = ScoreWatch(detector, categories) if writers else None
         self._started = time.monotonic()
         self._step_started = self._started
         self._clear()
@@ -79,6 +84,8 @@ class Recorder:
         self._step_started = time.monotonic()
         yield
         self._waited += time.monotonic() - self._step_started
+        if self._scores is not None and self._steps % SCORES_EVERY == 0:
+            self._scores.look_once()
 
     def note(self, result: StepResult) -> None:
         """Add one step's numbers to the line that is being collected."""
@@ -150,7 +157,7 @@ class Recorder:
         return found
 
     def _balance(self, step: int) -> dict[str, float | None]:
-        """Ratio, exponents and weights of each frequency group, of all losses that have them."""
+        """Ratio, exponents, weights and scores of each group, of all losses that have them."""
         if not self._writers:
             return {}
         values = self._ratios()
@@ -165,7 +172,7 @@ class Recorder:
             prefix = f"{name}/" if len(losses) > 1 else ""
             shown = loss.summary(groups).items()  # whose ratios are there already
             values |= {prefix + key: value for key, value in shown if not key.startswith("ratio/")}
-        return values
+        return values if self._scores is None else values | self._scores.means()
 
     def _warn_once(self, step: int, values: Metrics) -> None:
         """Once the warm-up is over, tell of an equalized loss that has nothing to equalize."""

@@ -176,3 +176,24 @@ def test_a_line_holds_what_the_loss_makes_of_each_group(recorder, categories, ca
 def test_closing_closes_every_writer(recorder):
     recorder.close()
     assert recorder.kept.closed
+
+
+def test_a_line_holds_the_scores_of_some_of_its_steps(recorder):
+    """Steps 1 and 11 of the line are looked at; labels: frequent, common, rare."""
+    loss = SigmoidLoss(EqualizedFocal(), recorder._detector.statistics)
+    recorder._detector.loss = loss
+    watched = Recorder(
+        recorder._detector, recorder._categories, writers=[recorder.kept], total_steps=100
+    )
+    for step in range(1, 13):
+        with watched.waiting_for_data():
+            pass
+        logits = torch.zeros(2, 3)
+        logits[:, 2] = {1: 0.0, 11: -40.0}.get(step, 40.0)
+        loss(logits, torch.tensor([0, -1]), torch.tensor(1.0))
+        watched.note(_result(1.0, 0.5, 8.0))
+    watched.log(12)
+    ((_, _, values),) = recorder.kept.records
+    assert values["score/positive/frequent"] == 0.5
+    assert values["score/positive/rare"] is None
+    assert values["score/hardest_negative/rare"] == pytest.approx(0.25)
