@@ -19,6 +19,7 @@ SUFFIX = ".card.yaml"
 
 GROUPS = {
     "LVIS v1": ("rare", "common", "frequent"),
+    "LVIS v0.5": ("rare", "common", "frequent"),
     "Open Images Challenge 2019": ("AP1", "AP2", "AP3", "AP4", "AP5"),
 }
 """Data -> groups of classes, in the order in which AP by group is written."""
@@ -42,7 +43,7 @@ class SourceSection(Section):
 class ProtocolSection(Section):
     """What was trained on and how it is scored."""
 
-    data: Literal["LVIS v1", "Open Images Challenge 2019"]
+    data: Literal["LVIS v1", "LVIS v0.5", "Open Images Challenge 2019"]
     """Trained on its training split, scored on its validation split."""
 
     classes: PositiveInt

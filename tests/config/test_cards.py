@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dense_lt.config.cards import GROUPS, HEADER, card_of, is_card, load_card
+from dense_lt.config.cards import HEADER, card_of, is_card, load_card
 from dense_lt.config.load import load_config
 from dense_lt.report.tables import markdown_table
 from dense_lt.utils.errors import ConfigError
@@ -16,6 +16,17 @@ RECIPES = [path for path in FILES if not is_card(path)]
 
 def name_of(path):
     return str(path.relative_to(ROOT / "configs"))
+
+
+CLASSES = {"LVIS v1": 1203, "LVIS v0.5": 1230, "Open Images Challenge 2019": 500}
+
+
+def data_of(dataset):
+    """By the names of its files."""
+    if dataset.kind == "openimages":
+        return "Open Images Challenge 2019"
+    versions = {"lvis_v1_train.json": "LVIS v1", "lvis_v0.5_train.json": "LVIS v0.5"}
+    return versions[str(dataset.train.annotations)]
 
 
 def test_every_recipe_has_a_card_and_every_card_a_recipe():
@@ -31,9 +42,9 @@ def test_a_recipe_trains_as_its_card_says(recipe):
     assert config.optimizer.lr == published.learning_rate
     assert config.optimizer.base_batch_size == config.train.batch_size == published.batch_size
     assert (config.train.epochs, config.train.steps) == (published.epochs, published.steps)
-    is_open_images = config.data.dataset.kind == "openimages"
-    assert card.protocol.data == list(GROUPS)[is_open_images]
-    assert card.protocol.classes == (500 if is_open_images else 1203)
+    protocol = card.protocol
+    assert protocol.data == data_of(config.data.dataset)
+    assert protocol.classes == CLASSES[protocol.data]
     measured = {kind: f"{name} AP" for kind, name in (("bbox", "box"), ("segm", "mask"))}
     for figures in card.published:
         if figures.metric == "AP50":

@@ -23,7 +23,7 @@ from dense_lt.utils.errors import DataError
 
 RECIPES = Path(__file__).parents[3] / "configs" / "lvis"
 CLASSES = 5
-HTC = ["cascade.interleaved=true", "cascade.mask_flow=true", "semantic={}"]
+HTC = [f"model.{x}" for x in ("cascade.interleaved=true", "cascade.mask_flow=true", "semantic={}")]
 PLAIN, CASCADE = "mask_rcnn_r50_1x_eql_v2", "cascade_mask_rcnn_r101_2x_eql_v2"
 SETTINGS = {PLAIN: {}, CASCADE: {"stages": 3, "htc": True}}
 STAGES = {PLAIN: [""], CASCADE: [".0", ".1", ".2"]}
@@ -37,8 +37,7 @@ SMALL = [
 
 def build(recipe, overrides=(), classes=CLASSES):
     needed = ["data.dataset.root=somewhere", "model.backbone.pretrained=false"]
-    overrides = [*needed, *(f"model.{own}" for own in HTC if recipe == CASCADE), *overrides]
-    model = load_config(RECIPES / f"{recipe}.yaml", overrides).model
+    model = load_config(RECIPES / f"{recipe}.yaml", [*needed, *overrides]).model
     return build_detector(model, classes)
 
 
@@ -46,25 +45,31 @@ def build(recipe, overrides=(), classes=CLASSES):
 def small(recipe):
     """A detector of one block a stage with some weights under their names in it, and those."""
     torch.manual_seed(0)
-    detector = build(recipe, SMALL).eval()
+    detector = build(recipe, [*SMALL, *(HTC if recipe == CASCADE else ())]).eval()
     shapes = shapes_of(resnet((1,) * 4), CLASSES, width=16, hidden=24, **SETTINGS[recipe])
     state = draw(shapes)
     load_mmdetection(detector, state)
     return detector, state
 
 
-@pytest.mark.parametrize(("recipe", "blocks"), [(PLAIN, (3, 4, 6, 3)), (CASCADE, (3, 4, 23, 3))])
-def test_every_tensor_of_the_published_detectors_has_a_name_in_both_directions(recipe, blocks):
+@pytest.mark.parametrize(
+    ("recipe", "body", "classes"),
+    [
+        (PLAIN, resnet((3, 4, 6, 3)), 1203),
+        ("v05_htc_x101_64x4d_eql_v2", resnet((3, 4, 23, 3), groups=64, base_width=4), 1230),
+    ],
+)
+def test_every_tensor_of_the_published_detectors_has_a_name_in_both_directions(
+    recipe, body, classes
+):
+    htc = recipe != PLAIN
     with torch.device("meta"):
-        wanted = build(recipe, classes=1203).state_dict()
+        wanted = build(recipe, HTC if htc else (), classes).state_dict()
     ours = {name: their_name(name) for name in wanted}
     theirs = {own: tuple(wanted[name].shape) for name, own in ours.items() if own}
     assert len(theirs) == sum(own is not None for own in ours.values()), "each has one of its own"
-    expected = shapes_of(resnet(blocks), 1203, **SETTINGS[recipe])
-    derived = {name for name in expected if name.endswith("pos_neg")}
-    frozen = {name for name in expected if name.endswith("num_batches_tracked")} - theirs.keys()
-    assert theirs == {k: v for k, v in expected.items() if k not in derived | frozen}
-    assert len(derived) == len(STAGES[recipe])
+    expected = shapes_of(body, classes, **SETTINGS[CASCADE if htc else PLAIN])
+    assert theirs == {k: v for k, v in expected.items() if not k.endswith("pos_neg")}
     only_ours = {name.rpartition(".")[2] for name, own in ours.items() if own is None}
     assert only_ours == {"steps", "dropped", "class_table"}
 
@@ -148,6 +153,17 @@ def test_files_without_statistics_leave_them_as_they_are():
     assert statistics.positive.tolist() == [3.0] * CLASSES
     weight = state["roi_head.bbox_head.fc_cls.weight"]
     assert torch.equal(detector.head.classifier.weight, weight)
+
+
+def test_a_detector_with_frozen_norms_leaves_their_counters_out():
+    detector, state = small(PLAIN)
+    wanted = detector.state_dict()
+    frozen = {name: tensor for name, tensor in wanted.items() if "num_batches" not in name}
+    found = from_mmdetection(state, frozen)
+    assert found.keys() == {name for name in frozen if their_name(name)}
+    back = to_mmdetection(found)
+    assert back.keys() == state.keys()
+    assert back["backbone.bn1.num_batches_tracked"] == 0
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,19 @@ FROZEN = (9_408 + 128) + (
     + 3 * (64 * 64 * 9 + 64 * 256 + 2 * (64 + 64 + 256))
     + (64 * 256 + 2 * 256)
 )
+# 64 groups of 4 channels in the first stage, 256 in all, and twice as many in each that follows; a
+# 3x3 sees the channels of its group alone
+RESNEXT_101 = (9_408 + 128) + sum(
+    blocks * (2 * width * out + 9 * width * width // 64 + 2 * (2 * width + out))
+    + (below - out) * width
+    + (below * out + 2 * out)
+    for blocks, width, out, below in (
+        (3, 256, 256, 64),
+        (4, 512, 512, 256),
+        (23, 1024, 1024, 512),
+        (3, 2048, 2048, 1024),
+    )
+)
 # 1x1 from 256 to 2048 channels, and a 3x3 for each of P2 to P5; P6 has no weights
 PYRAMID = (256 + 512 + 1024 + 2048) * 256 + 4 * 256 + 4 * (256 * 256 * 9 + 256)
 # 3x3, then a score and four codes for each of three anchors
@@ -93,6 +106,24 @@ def test_mask_rcnn_has_50_million_parameters():
     assert count(meta_detector("lvis/mask_rcnn_r50_1x_softmax", 1203)) == (
         23_508_032 + 3_344_384 + 593_935 + 20_062_080 + 2_931_891
     )
+
+
+def test_htc_on_resnext_101_for_the_1230_classes_of_v05():
+    """Three stages with one box for all classes; two of the mask heads take features in, by a 1x1.
+
+    ResNeXt-101 64x4d of torchvision has 83,455,272 parameters, 2,049,000 of them classify.
+    """
+    detector = meta_detector("lvis/v05_htc_x101_64x4d_eql_v2", 1230)
+    assert RESNEXT_101 == 83_455_272 - 2_049_000
+    assert count(detector.pyramid.backbone) == RESNEXT_101
+    assert count(detector.pyramid) == RESNEXT_101 + PYRAMID
+    stages = 3 * (boxes(1231, 4) + masks(1230)) + 2 * (256 * 256 + 256)
+    assert count(detector) == RESNEXT_101 + PYRAMID + PROPOSALS + stages
+    assert detector.interleaved
+    assert detector.mask_flow
+    coders = [stage.loss.coder.deviations for stage in detector.stages]
+    assert [deviations[0] for deviations in coders] == [0.1, 0.05, 0.033]
+    assert [stage.sampler.assigner.positive_iou for stage in detector.stages] == [0.5, 0.6, 0.7]
 
 
 def test_anchors_have_the_area_of_eight_strides_and_sit_on_corners():
