@@ -79,7 +79,9 @@ def build_parts(
     if config.train.activation_checkpointing:
         logger.info("activations of %d blocks are recomputed", len(recompute_activations(detector)))
     if config.train.compile:
-        logger.info("torch.compile: %s", ", ".join(compile_parts(detector)))
+        graphs = config.train.compile == "reduce-overhead"
+        compiled = compile_parts(detector, cuda_graphs=graphs)
+        logger.info("torch.compile: %s", ", ".join(compiled))
     tie_to_classes(detector, classes.names)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)

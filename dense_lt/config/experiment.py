@@ -46,9 +46,10 @@ class TrainConfig(Section):
     """bf16: autocast of backbone, pyramid and head; losses and statistics stay in fp32."""
 
     channels_last: bool = True
-    compile: bool = False
+    compile: bool | Literal["reduce-overhead"] = False
     """Compile backbone, pyramid and heads with torch.compile: slow first steps, faster later ones.
-    Every new image size compiles again, up to a limit: resize to few sizes."""
+    Every new image size compiles again, up to a limit: resize to few sizes. reduce-overhead records
+    a CUDA graph for each size, too."""
 
     sync_batch_norm: bool = False
     """Batch normalisation over the images of all processes instead of those of each; on GPUs."""
@@ -84,6 +85,15 @@ class TrainConfig(Section):
             raise ValueError(
                 "`compile` decides by itself what to compute again; set "
                 "`activation_checkpointing: false`, or `compile: false`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _records_one_piece(self) -> Self:
+        if self.compile == "reduce-overhead" and self.micro_batches != 1:
+            raise ValueError(
+                "`compile: reduce-overhead`: a CUDA graph that runs again writes over gradients "
+                "of the micro-batch before it; set `micro_batches: 1`, or `compile: true`"
             )
         return self
 

@@ -111,6 +111,11 @@ BAD_SETTINGS = [
     ),
     (
         "",
+        ("train.compile=reduce-overhead", "train.micro_batches=2"),
+        r"train: `compile: reduce-overhead`: .* set `micro_batches: 1`, or `compile: true`",
+    ),
+    (
+        "",
         ("train.micro_batches=2", "model.assigner.kind=simota"),
         r"`model\.assigner\.kind: simota` reads predictions, .* set `train\.micro_batches: 1`",
     ),

@@ -45,6 +45,12 @@ def gradients(detector):
     return losses, {n: p.grad for n, p in detector.named_parameters() if p.grad is not None}
 
 
+def assert_equal(found, wanted):
+    """Losses and gradients, to rounding."""
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[1], wanted[1], rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("kind", "parts"),
     [("one_stage", ["head", "pyramid"]), ("two_stage", ["proposals.head", "pyramid"])],
@@ -55,12 +61,38 @@ def test_compiled_parts_give_the_same_losses_and_gradients(kind, parts, backend,
     compiled = copy.deepcopy(plain)
     assert compile_parts(compiled, backend=backend) == parts
     assert compiled.state_dict().keys() == plain.state_dict().keys()
-    (expected, wanted), (losses, found) = gradients(plain), gradients(compiled)
-    for name, loss in expected.items():
-        torch.testing.assert_close(losses[name], loss, rtol=1e-5, atol=1e-6)
-    assert found.keys() == wanted.keys()
-    for name, gradient in wanted.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
+    assert_equal(gradients(compiled), gradients(plain))
+
+
+def test_cuda_graphs_without_a_gpu_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"compile: reduce-overhead .* needs a GPU; set it to"):
+        compile_parts(make("one_stage", tmp_path), cuda_graphs=True)
+
+
+def test_cuda_graphs_are_asked_of_torch_compile_size_by_size(tmp_path, monkeypatch):
+    """And what it is asked to do gives the same losses and gradients; the GPU is a pretence."""
+    plain = make("one_stage", tmp_path)
+    graphed, asked = copy.deepcopy(plain), []
+
+    def compile_eagerly(part, **options):
+        asked.append(options)
+        part._compiled_call_impl = torch.compile(part._call_impl, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    monkeypatch.setattr(acceleration, "_is_on_gpu", lambda detector: True)
+    assert compile_parts(graphed, cuda_graphs=True) == ["head", "pyramid"]
+    wanted = {"backend": "inductor", "mode": "reduce-overhead", "dynamic": False}
+    assert asked == [wanted, wanted]
+    assert_equal(gradients(graphed), gradients(plain))
+
+
+@pytest.mark.slow
+def test_what_inductor_makes_of_reduce_overhead_on_a_cpu_is_the_same(tmp_path, monkeypatch):
+    plain = make("one_stage", tmp_path)
+    graphed = copy.deepcopy(plain)
+    monkeypatch.setattr(acceleration, "_is_on_gpu", lambda detector: True)
+    compile_parts(graphed, cuda_graphs=True)
+    assert_equal(gradients(graphed), gradients(plain))
 
 
 def test_one_process_needs_no_synchronisation():
