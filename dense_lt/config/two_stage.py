@@ -179,6 +179,10 @@ class RegionInferenceConfig(Section):
     max_detections: PositiveInt = 300
     """Detections kept per image, over all classes."""
 
+    proposal_scores: bool | None = None
+    """A score is the root of that of the class times that of the proposal (Zhou et al. 2021). null:
+    as published, with dense proposals but not with a region proposal network."""
+
 
 def _proposal_kind(given: Any) -> str:
     return given.get("kind", "rpn") if isinstance(given, dict) else given.kind

@@ -153,8 +153,8 @@ def test_regions_and_anchors_in_a_crowd_are_not_drawn_as_background():
     for own in targets:
         own["ignored"] = torch.tensor([region])
     levels = detector.pyramid(detector.normalizer(images))
-    proposals, _ = detector.proposals(levels, images.sizes, None)
-    sampled = detector.sampler(proposals, targets)
+    proposals = detector.proposals(levels, images.sizes, None)
+    sampled = detector.sampler(proposals.boxes, targets)
     background = sampled.regions.boxes[sampled.labels == BACKGROUND].tolist()
     assert background
     assert all(covered(box, region) < 0.5 for box in background)

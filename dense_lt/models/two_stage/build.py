@@ -134,10 +134,14 @@ def _loss(
 
 
 def _inference(config: TwoStageConfig, loss: RegionLoss) -> RegionInference:
+    multiplies = config.inference.proposal_scores
+    if multiplies is None:
+        multiplies = isinstance(config.proposals, DenseProposalsConfig)
     return RegionInference(
         classification=loss.classification,
         coder=loss.coder,
-        limits=RegionLimits(**config.inference.model_dump()),
+        limits=RegionLimits(**config.inference.model_dump(exclude={"proposal_scores"})),
+        proposal_scores=multiplies,
     )
 
 

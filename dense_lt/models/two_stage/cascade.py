@@ -14,7 +14,7 @@ from dense_lt.models.two_stage.box_head import BoxHead, RegionPredictions
 from dense_lt.models.two_stage.dense_proposals import DenseProposals
 from dense_lt.models.two_stage.detector import facts_of
 from dense_lt.models.two_stage.mask_head import MaskBranch, MaskHead, predict_masks
-from dense_lt.models.two_stage.proposals import ProposalNetwork
+from dense_lt.models.two_stage.proposals import ProposalNetwork, Proposals
 from dense_lt.models.two_stage.region_inference import RegionInference
 from dense_lt.models.two_stage.region_loss import RegionLoss
 from dense_lt.models.two_stage.regions import Regions, RegionSampler, SampledRegions
@@ -101,12 +101,13 @@ class CascadeDetector(Detector):
         """See `Detector`; `normalizer` counts images, see `TwoStageDetector.count_positives`."""
         levels = self.pyramid(self.normalizer(images))
         share = 1.0 if normalizer is None or targets is None else len(targets) / normalizer
-        boxes, losses = self.proposals(levels, images.sizes, targets, share=share)
+        proposals = self.proposals(levels, images.sizes, targets, share=share)
+        boxes, losses = proposals.boxes, proposals.losses
         if self.semantic is not None:
             levels, own = self.semantic(levels, images.sizes, targets, share=share)
             losses |= own
         if targets is None:
-            return self._detect(levels, boxes, images.sizes)
+            return self._detect(levels, proposals, images.sizes)
         for number, stage in enumerate(self._stages):
             sampled = stage.sampler(boxes, targets)
             predictions = stage.head(levels, sampled.regions)
@@ -125,10 +126,11 @@ class CascadeDetector(Detector):
 
     @torch.no_grad()
     def _detect(
-        self, levels: Sequence[Tensor], boxes: Sequence[Tensor], sizes: Sequence[Size]
+        self, levels: Sequence[Tensor], proposals: Proposals, sizes: Sequence[Size]
     ) -> list[Detections]:
+        boxes = proposals.boxes
         if self.on_candidates is not None:
-            self.on_candidates(list(boxes))
+            self.on_candidates(boxes)
         *earlier, last = self._stages
         scores = []
         for stage in earlier:
@@ -136,7 +138,7 @@ class CascadeDetector(Detector):
             predictions = stage.head(levels, regions)
             scores.append(stage.loss.classification.scores(predictions.logits))
             boxes = stage.refine(predictions, regions, sizes)
-        regions = Regions.join(boxes)
+        regions = Regions.join(boxes, proposals.scores)
         predictions = last.head(levels, regions)
         scores.append(last.loss.classification.scores(predictions.logits))
         mean = torch.stack(scores).mean(dim=0)

@@ -11,15 +11,16 @@ from dense_lt.models.dense_inference import DenseInference
 from dense_lt.models.dense_loss import DenseLoss
 from dense_lt.models.heads.dense import DenseHead, PerLevelHead
 from dense_lt.models.priors import PriorGenerator
-from dense_lt.structures import Losses, Size, Target
+from dense_lt.models.two_stage.proposals import Proposals
+from dense_lt.structures import Size, Target
 from dense_lt.utils.distributed import normalizer_over_processes
 
 
 class DenseProposals(nn.Module):
     """Proposals are the detections of a dense head to which all classes are one.
 
-    Source: Zhou et al. 2021, Probabilistic two-stage detection (CenterNet2), without multiplying
-    its scores into those of the second stage.
+    Source: Zhou et al. 2021, Probabilistic two-stage detection (CenterNet2). That its scores count
+    in those of the second stage, `RegionInference` sees to.
     """
 
     def __init__(
@@ -46,19 +47,20 @@ class DenseProposals(nn.Module):
         targets: Sequence[Target] | None,
         *,
         share: Tensor | float = 1.0,
-    ) -> tuple[list[Tensor], Losses]:
+    ) -> Proposals:
         """As `ProposalNetwork`; a micro-batch (`share`) counts by its share of the images."""
         levels = levels[self.levels]
         priors = self.priors(levels)
         predictions = self.head(levels)
-        proposals = [found.boxes for found in self.inference(predictions, priors, sizes)]
+        found = self.inference(predictions, priors, sizes)
+        proposals = Proposals([own.boxes for own in found], [own.scores for own in found], {})
         if targets is None:
-            return proposals, {}
+            return proposals
         objects = [_as_one_class(target) for target in targets]
         positives = self.loss.assign(priors, objects, predictions).weights.sum()
         normalizer = normalizer_over_processes(positives) / share
         losses = self.loss(predictions, priors, objects, normalizer=normalizer)
-        return proposals, {f"proposal_{name}": loss for name, loss in losses.items()}
+        return proposals._replace(losses={f"proposal_{k}": loss for k, loss in losses.items()})
 
 
 def _as_one_class(target: Target) -> Target:

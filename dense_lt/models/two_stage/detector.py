@@ -55,18 +55,18 @@ class TwoStageDetector(Detector):
         """See `Detector`; `normalizer` counts images, see `count_positives`."""
         levels = self.pyramid(self.normalizer(images))
         share = 1.0 if normalizer is None or targets is None else len(targets) / normalizer
-        proposals, losses = self.proposals(levels, images.sizes, targets, share=share)
+        proposals = self.proposals(levels, images.sizes, targets, share=share)
         if targets is None:
             if self.on_candidates is not None:
-                self.on_candidates(proposals)
-            regions = Regions.join(proposals)
+                self.on_candidates(proposals.boxes)
+            regions = Regions.join(proposals.boxes, proposals.scores)
             found = self.inference(self.head(levels, regions), regions, images.sizes)
             return (
                 found if self.mask is None else predict_masks([(self.mask.head, ())], levels, found)
             )
-        sampled = self.sampler(proposals, targets)
+        sampled = self.sampler(proposals.boxes, targets)
         predictions = self.head(levels, sampled.regions)
-        losses = {**self.loss(predictions, sampled, targets, share=share), **losses}
+        losses = {**self.loss(predictions, sampled, targets, share=share), **proposals.losses}
         if self.mask is not None:
             losses |= self.mask(levels, sampled, targets, share=share)
         return losses

@@ -25,6 +25,14 @@ SMALLEST_SIDE = 1e-3
 """Proposals narrower or lower than this, in pixels, are dropped (torchvision)."""
 
 
+class Proposals(NamedTuple):
+    """What is proposed in B images, best first and without gradient, and what it cost."""
+
+    boxes: list[Tensor]  # B x (n, 4)
+    scores: list[Tensor]  # B x (n,) in [0, 1]
+    losses: Losses  # empty without targets
+
+
 class ProposalHead(nn.Module):
     """One 3x3 convolution on every level, then an objectness logit and box codes per anchor.
 
@@ -69,8 +77,8 @@ class ProposalSelection(NamedTuple):
         priors: Priors,
         sizes: Sequence[Size],
         limits: ProposalLimits,
-    ) -> list[Tensor]:
-        """B x (n, 4) proposals, best first; `sizes` before padding."""
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """B x (n, 4) proposals, best first, and B x (n,) scores; `sizes` before padding."""
         logits, codes, anchors, levels = [], [], [], []
         own_anchors = priors.split(priors.boxes)
         for number, (logit, code) in enumerate(
@@ -84,15 +92,18 @@ class ProposalSelection(NamedTuple):
             levels.append(torch.full_like(rows, number))
         boxes = self.coder.decode(torch.cat(codes, dim=1), torch.cat(anchors, dim=1))
         columns = (boxes, torch.cat(logits, dim=1), torch.cat(levels, dim=1), sizes)
-        return [self._one(*image, limits.proposals) for image in zip(*columns, strict=True)]
+        images = [self._one(*image, limits.proposals) for image in zip(*columns, strict=True)]
+        return [kept for kept, _ in images], [scores for _, scores in images]
 
-    def _one(self, boxes: Tensor, logits: Tensor, levels: Tensor, size: Size, count: int) -> Tensor:
-        """The best boxes (n, 4) of one image after suppression within each level."""
+    def _one(
+        self, boxes: Tensor, logits: Tensor, levels: Tensor, size: Size, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """The best boxes (n, 4) of one image after suppression within each level, and scores."""
         boxes = clip_boxes_to_image(boxes, size)
         large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(dim=1)
         boxes, logits, levels = boxes[large], logits[large], levels[large]
         kept = class_wise_nms(boxes, logits, levels, iou_threshold=self.nms_iou, max_kept=count)
-        return boxes[kept]
+        return boxes[kept], logits[kept].sigmoid()
 
 
 class ProposalLoss(NamedTuple):
@@ -170,7 +181,7 @@ class ProposalNetwork(nn.Module):
         targets: Sequence[Target] | None,
         *,
         share: Tensor | float = 1.0,
-    ) -> tuple[list[Tensor], Losses]:
+    ) -> Proposals:
         """Propose and, if there are targets, learn.
 
         Args:
@@ -178,18 +189,15 @@ class ProposalNetwork(nn.Module):
             sizes: of the images, before padding.
             targets: one per image, or None.
             share: factor on the losses, () or a number: of a micro-batch in its batch.
-
-        Returns:
-            B x (n, 4) proposals, best first, without gradient; losses, empty without targets.
         """
         levels = levels[self.levels]
         priors = self.priors(levels)
         predictions = self.head(levels)
         with torch.autocast(levels[0].device.type, enabled=False):
             limits = self.test_limits if targets is None else self.train_limits
-            proposals = self.selection(predictions, priors, sizes, limits)
+            boxes, scores = self.selection(predictions, priors, sizes, limits)
             losses = {} if targets is None else self.loss(predictions, priors, targets, share)
-        return proposals, losses
+        return Proposals(boxes, scores, losses)
 
 
 def placed_boxes(coder: BoxCoder, codes: Tensor, priors: Tensor, truth: Tensor) -> PlacedBoxes:

@@ -36,12 +36,26 @@ class RegionInference:
     """
 
     def __init__(
-        self, *, classification: RegionClassificationLoss, coder: BoxCoder, limits: RegionLimits
+        self,
+        *,
+        classification: RegionClassificationLoss,
+        coder: BoxCoder,
+        limits: RegionLimits,
+        proposal_scores: bool = False,
     ) -> None:
-        """`classification` says what the logits mean; it is only asked for scores."""
+        """State what outputs mean.
+
+        Args:
+            classification: says what the logits mean; it is only asked for scores.
+            coder: of boxes.
+            limits: how many survive.
+            proposal_scores: a score is the geometric mean of that of the class and that of the
+                proposal (Zhou et al. 2021).
+        """
         self.classification = classification
         self.coder = coder
         self.limits = limits
+        self.proposal_scores = proposal_scores
 
     @torch.no_grad()
     def __call__(
@@ -57,6 +71,9 @@ class RegionInference:
     ) -> list[Detections]:
         """The same from `scores` (N, C) and `codes` (N, C or 1, 4) of N `regions`."""
         with torch.autocast(regions.boxes.device.type, enabled=False):
+            if self.proposal_scores:
+                assert regions.scores is not None, "detectors hand them on"
+                scores = (scores * regions.scores[:, None]).sqrt()
             counts = regions.counts(len(sizes))
             columns = (scores, codes, regions.boxes)
             images = zip(*(column.split(counts) for column in columns), sizes, strict=True)

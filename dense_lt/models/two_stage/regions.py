@@ -24,12 +24,14 @@ class Regions(NamedTuple):
 
     boxes: Tensor  # (N, 4) float32 xyxy
     images: Tensor  # (N,) int64
+    scores: Tensor | None = None  # (N,) in [0, 1], of the proposals that they come from
 
     @classmethod
-    def join(cls, boxes: Sequence[Tensor]) -> Regions:
-        """Of B x (n, 4)."""
+    def join(cls, boxes: Sequence[Tensor], scores: Sequence[Tensor] | None = None) -> Regions:
+        """Of B x (n, 4) and, if they are known, B x (n,)."""
         images = [torch.full((len(own),), i, device=own.device) for i, own in enumerate(boxes)]
-        return cls(torch.cat(list(boxes)), torch.cat(images))
+        joined = None if scores is None else torch.cat(list(scores))
+        return cls(torch.cat(list(boxes)), torch.cat(images), joined)
 
     def counts(self, num_images: int) -> list[int]:
         """Regions of each image."""

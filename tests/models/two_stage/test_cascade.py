@@ -93,7 +93,7 @@ def test_scores_are_means_over_stages_and_boxes_those_of_the_last():
     with torch.no_grad():
         (found,) = detector(images)
         levels = detector.pyramid(detector.normalizer(images))
-        boxes, _ = detector.proposals(levels, images.sizes, None)
+        boxes, *_ = detector.proposals(levels, images.sizes, None)
         scores = []
         for stage in detector.stages:
             regions = Regions.join(boxes)

@@ -27,7 +27,8 @@ def draw(seed=0, images=2):
 def test_proposals_are_the_best_of_each_level_after_suppression_within_it():
     predictions, priors = draw()
     sizes = ((48, 64), (40, 50))
-    found = ProposalSelection(CODER, 0.5)(predictions, priors, sizes, ProposalLimits(20, 12))
+    limits = ProposalLimits(20, 12)
+    found, found_scores = ProposalSelection(CODER, 0.5)(predictions, priors, sizes, limits)
     for image, size in enumerate(sizes):
         boxes, scores = [], []
         for level, anchors in enumerate(priors.split(priors.boxes)):
@@ -40,7 +41,9 @@ def test_proposals_are_the_best_of_each_level_after_suppression_within_it():
             kept = nms(own, logits, 0.5)
             boxes.append(own[kept])
             scores.append(logits[kept])
-        order = torch.cat(scores).argsort(descending=True)[:12]
+        best, order = torch.cat(scores).sort(descending=True)
+        best, order = best[:12], order[:12]
+        torch.testing.assert_close(found_scores[image], best.sigmoid())
         torch.testing.assert_close(found[image], torch.cat(boxes)[order])
         assert not found[image].requires_grad
 
