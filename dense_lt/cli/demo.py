@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     return sweep(
         configs,
         arguments.out or Path("runs/demo_quick" if arguments.quick else "runs/demo"),
-        seeds=arguments.seeds,
+        seeds=arguments.seeds or [0],
         data_seeds=arguments.data_seeds,
         overrides=[*quick, *arguments.overrides],
         at_once=arguments.jobs,

@@ -18,15 +18,24 @@ HELP = "train configurations with several seeds, go on where it was interrupted,
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("configs", nargs="+", metavar="CONFIG | section.key=value")
+    parser.add_argument(
+        "configs",
+        nargs="+",
+        metavar="CONFIG | LIST | section.key=value",
+        help="configurations, or one list of runs (`runs:` in a YAML file; docs/reproduce.md)",
+    )
     parser.set_defaults(overrides=[])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the page")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the runs and the page; a list has one of its own"
+    )
     configure_repeats(parser)
 
 
 def configure_repeats(parser: argparse.ArgumentParser) -> None:
     """Declare how often each configuration is trained, and how many runs go on at once."""
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="training seeds")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="training seeds (default: those of the list, or 0)"
+    )
     parser.add_argument(
         "--data-seeds", type=int, nargs="+", help="seeds of the drawn data set (default: its own)"
     )
@@ -37,18 +46,55 @@ def configure_repeats(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train what is not finished yet, then compare."""
+    from dense_lt.config.sweeps import is_sweep
+
     configs = [Path(text) for text in arguments.configs if "=" not in text]
     overrides = [text for text in arguments.configs if "=" in text] + arguments.overrides
     if not configs:
         raise ConfigError(f"sweep: settings ({' '.join(overrides)}) but no CONFIG; name one")
+    lists = [path for path in configs if is_sweep(path)]
+    if lists and len(configs) > 1:
+        raise ConfigError(f"{lists[0]}: this is a list of runs; give it alone")
+    if lists:
+        return _sweep_list(lists[0], arguments, overrides)
+    if arguments.out is None:
+        raise ConfigError("sweep: --out is missing; name a folder for the runs and the page")
     return sweep(
         configs,
         arguments.out,
-        seeds=arguments.seeds,
+        seeds=arguments.seeds or [0],
         data_seeds=arguments.data_seeds,
         overrides=overrides,
         at_once=arguments.jobs,
     )
+
+
+def _sweep_list(path: Path, arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
+    """Train the runs of a list; what the command says goes before what the list says."""
+    from dense_lt.config.sweeps import load_sweep
+
+    plans = load_sweep(path)
+    out = arguments.out or Path(plans.out)
+    seeds = arguments.seeds or plans.seeds
+    data_seeds = arguments.data_seeds or plans.data_seeds
+    jobs = [
+        job
+        for own in plans.runs
+        for job in plan(
+            [path.parent / own.config],
+            out,
+            seeds=seeds,
+            data_seeds=data_seeds,
+            overrides=(*plans.settings, *own.settings, *overrides),
+            name=own.name,
+        )
+    ]
+    for job in jobs:  # names are free here, and lists share folders
+        _check_kept(job)
+    page = out / path.stem
+    if any(job.folder == page for job in jobs):
+        raise ConfigError(f"{path}: a run is called {path.stem}, as the list is; rename one")
+    return _train_and_compare(jobs, page, at_once=arguments.jobs)
 
 
 def sweep(
@@ -69,19 +115,46 @@ def sweep(
         ConfigError: a configuration is missing, or two have the same name.
         DataError: a run failed.
     """
+    jobs = plan(configs, out, seeds=seeds, data_seeds=data_seeds, overrides=overrides)
+    return _train_and_compare(jobs, out / "comparison", at_once=at_once)
+
+
+def _train_and_compare(jobs: Sequence[TrainingJob], page: Path, *, at_once: int | None) -> int:
     from dense_lt.cli import compare
     from dense_lt.cli.jobs import run_jobs
     from dense_lt.config.load import load_config
     from dense_lt.data.build import annotation_files
 
-    jobs = plan(configs, out, seeds=seeds, data_seeds=data_seeds, overrides=overrides)
     for job in jobs:  # bad settings are found now, and shared data drawn once
         annotation_files(load_config(job.config, job.overrides).data)
     run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
     parser = argparse.ArgumentParser()
     compare.configure(parser)
     folders = [str(job.folder) for job in jobs]
-    return compare.run(parser.parse_args([*folders, "--out", str(out / "comparison")]))
+    return compare.run(parser.parse_args([*folders, "--out", str(page)]))
+
+
+def _check_kept(job: TrainingJob) -> None:
+    """Make sure that a run that is there already is the one that is wanted.
+
+    Raises:
+        ConfigError: it was made with other settings.
+    """
+    import yaml
+
+    from dense_lt.config.load import load_config, with_defaults
+    from dense_lt.report.settings import different_settings
+
+    path = job.folder / "config.yaml"
+    if not path.is_file():
+        return
+    stored = with_defaults(yaml.safe_load(path.read_text(encoding="utf-8")))
+    wanted = load_config(job.config, job.overrides).model_dump(mode="json")
+    if keys := different_settings(stored, wanted):
+        raise ConfigError(
+            f"{job.folder}: a run of that name was made with other settings ({', '.join(keys)}). "
+            "Remove it, or give another --out or name"
+        )
 
 
 def plan(
@@ -91,8 +164,11 @@ def plan(
     seeds: Sequence[int],
     data_seeds: Sequence[int] | None,
     overrides: Sequence[str],
+    name: str | None = None,
 ) -> list[TrainingJob]:
     """The runs of a sweep, named after their configuration and, where there are several, seeds.
+
+    With `name`, of a single configuration, it is called that.
 
     Raises:
         ConfigError: see `sweep`.
@@ -109,13 +185,13 @@ def plan(
             raise ConfigError(f"{config}: there is no such configuration file")
         for data_seed in data_seeds or [None]:
             for seed in seeds:
-                parts = [config.stem]
+                parts = [name or config.stem]
                 if len(data_seeds or ()) > 1:
                     parts.append(f"data{data_seed}")
                 if len(seeds) > 1:
                     parts.append(f"seed{seed}")
-                name = "_".join(parts)
-                own = [f"name={name}", f"output={out}", f"seed={seed}"]
+                folder = "_".join(parts)
+                own = [f"name={folder}", f"output={out}", f"seed={seed}"]
                 own += [] if data_seed is None else [f"data.dataset.seed={data_seed}"]
-                jobs.append(TrainingJob(config, (*own, *overrides), out / name))
+                jobs.append(TrainingJob(config, (*own, *overrides), out / folder))
     return jobs

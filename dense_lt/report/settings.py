@@ -30,6 +30,8 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
             *("evaluation.batch_size", "evaluation.resamples"),
             *("train.log_every", "train.evaluate_every", "train.statistics_every"),
             *("train.checkpoint_every", "train.keep_checkpoints"),
+            *("train.activation_checkpointing", "train.compile", "optimizer.fused"),
+            *("trackers", "wandb.", "mlflow."),
         ),
     ),
     (
@@ -61,6 +63,16 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def different_settings(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """Dotted keys in which two configurations differ, but for names and machine."""
+    flat, others = flatten(one), flatten(other)
+    return sorted(
+        key
+        for key in flat.keys() | others.keys()
+        if key not in NAME_KEYS and _kind(key) != "machine" and flat.get(key) != others.get(key)
+    )
 
 
 def experiment_key(run: Run) -> str:

@@ -1,9 +1,15 @@
 """A sweep is a list of runs with names of their own."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import yaml
+
+from dense_lt.cli import sweep as sweep_module
 from dense_lt.cli.main import main
 from dense_lt.cli.sweep import plan
+from dense_lt.config.load import load_config, save_config
+from dense_lt.config.sweeps import load_sweep
 from dense_lt.utils.errors import ConfigError
 
 
@@ -46,6 +52,8 @@ def test_a_missing_configuration_is_named(tmp_path):
         plan([tmp_path / "none.yaml"], tmp_path, **NOTHING)
 
 
+ROOT = Path(__file__).parents[2]
+LISTS = sorted((ROOT / "configs" / "drawn" / "sweeps").glob("*.yaml"))
 NOTHING = {"seeds": [0], "data_seeds": None, "overrides": []}
 
 
@@ -59,3 +67,107 @@ def test_bad_settings_are_found_before_anything_is_trained(configs, tmp_path, ca
 def test_settings_without_a_configuration_are_refused(tmp_path, capsys):
     assert main(["sweep", "seed=1", "--out", str(tmp_path)]) == 2
     assert "no CONFIG" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What a sweep would have trained and compared: folders with their overrides, and the page."""
+    seen = {}
+
+    def train_and_compare(jobs, page, *, at_once):
+        seen.update(jobs={job.folder.name: job.overrides for job in jobs}, page=page)
+        return 0
+
+    monkeypatch.setattr(sweep_module, "_train_and_compare", train_and_compare)
+    return seen
+
+
+def write_list(folder, **changes):
+    content = {
+        "out": str(folder / "runs"),
+        "seeds": [0, 1],
+        "settings": ["train.epochs=1"],
+        "runs": [
+            {"name": "plain", "config": "efl.yaml"},
+            {"name": "alpha_8", "config": "efl.yaml", "settings": ["model.loss.alpha=8"]},
+        ],
+    }
+    path = folder / "table.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def test_a_list_names_its_runs_and_their_settings(configs, tmp_path, trained):
+    assert main(["sweep", str(write_list(tmp_path))]) == 0
+    assert list(trained["jobs"]) == ["plain_seed0", "plain_seed1", "alpha_8_seed0", "alpha_8_seed1"]
+    assert trained["jobs"]["alpha_8_seed1"] == (
+        *("name=alpha_8_seed1", f"output={tmp_path / 'runs'}", "seed=1"),
+        *("train.epochs=1", "model.loss.alpha=8"),
+    )
+    assert trained["page"] == tmp_path / "runs" / "table"
+
+
+def test_the_command_goes_before_the_list(configs, tmp_path, trained):
+    words = ["--seeds", "5", "--out", str(tmp_path / "other"), "train.epochs=2"]
+    assert main(["sweep", str(write_list(tmp_path)), *words]) == 0
+    assert list(trained["jobs"]) == ["plain", "alpha_8"]
+    assert trained["jobs"]["plain"][-2:] == ("train.epochs=1", "train.epochs=2")
+    assert trained["page"] == tmp_path / "other" / "table"
+
+
+def test_a_run_that_is_there_with_other_settings_is_not_taken_for_another(
+    configs, tmp_path, trained, capsys
+):
+    folder = tmp_path / "runs" / "plain_seed0"
+    folder.mkdir(parents=True)
+    efl = tmp_path / "efl.yaml"
+    efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    overrides = ["name=plain_seed0", "train.epochs=1", "data.workers=1"]
+    save_config(load_config(efl, overrides), folder / "config.yaml")
+    runs = [{"name": "plain", "config": "efl.yaml"}]
+    assert main(["sweep", str(write_list(tmp_path, runs=runs))]) == 0
+    assert main(["sweep", str(write_list(tmp_path, runs=runs)), "model.loss.scale=4"]) == 2
+    assert "plain_seed0: a run of that name was made with other settings (model.loss.scale)" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seedz": [1]}, r"table.yaml: seedz: unknown key; allowed here: out, seeds"),
+        ({"runs": []}, r"table.yaml: runs: Tuple should have at least 1 item"),
+        ({"runs": [{"name": "a", "config": "efl.yaml", "x": 1}]}, r"allowed here: name, config"),
+        ({"runs": [{"name": "a/b", "config": "efl.yaml"}]}, r"table.yaml: runs.0.name: String"),
+        ({"runs": [{"name": "a", "config": "efl.yaml"}] * 2}, "several runs are called a"),
+        ({"runs": [{"name": "a", "config": "none.yaml"}]}, "none.yaml: there is no such config"),
+        ({"runs": [{"name": "table", "config": "efl.yaml"}], "seeds": [0]}, "as the list is"),
+        ({"settings": ["epochs"]}, r"table.yaml: settings.0: String should match pattern"),
+    ],
+)
+def test_what_is_wrong_in_a_list_is_named(configs, tmp_path, trained, capsys, changes, message):
+    assert main(["sweep", str(write_list(tmp_path, **changes))]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_list_comes_alone_and_configurations_need_a_folder(configs, tmp_path, capsys):
+    assert main(["sweep", str(write_list(tmp_path)), str(configs[0])]) == 2
+    assert "this is a list of runs; give it alone" in capsys.readouterr().err
+    assert main(["sweep", str(configs[0])]) == 2
+    assert "--out is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
+def test_every_run_of_a_repository_list_is_one_that_can_be_trained(path):
+    for own in load_sweep(path).runs:
+        load_config(path.parent / own.config, own.settings)
+
+
+def test_lists_that_share_a_folder_mean_the_same_by_a_name():
+    meant = {}
+    for path in LISTS:
+        plans = load_sweep(path)
+        for own in plans.runs:
+            resolved = ((path.parent / own.config).resolve(), (*plans.settings, *own.settings))
+            assert meant.setdefault((plans.out, own.name), resolved) == resolved
+    assert len(LISTS) == 5

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     path
     for path in (ROOT / "configs").rglob("*.yaml")
-    if "_base" not in path.parts and not is_card(path)
+    if not {"_base", "sweeps"} & {*path.parts} and not is_card(path)
 )
 
 

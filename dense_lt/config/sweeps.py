@@ -1,0 +1,86 @@
+"""Lists of runs: which configurations are compared, with which settings and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from dense_lt.config.section import Section
+from dense_lt.config.yaml_files import read_mapping
+from dense_lt.utils.errors import ConfigError
+
+Setting = Annotated[str, StringConstraints(pattern=r"^[\w.]+=")]
+"""``section.key=value``."""
+
+
+class SweepRun(Section):
+    """One experiment; there is a run of it for every seed."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^\w[\w.+-]*$")]
+    """Of its folder, and in the comparison."""
+
+    config: str
+    """File, relative to the list."""
+
+    settings: tuple[Setting, ...] = ()
+    """Over those of the configuration."""
+
+
+class SweepConfig(Section):
+    """What `dense-lt sweep LIST` trains, in the order of the comparison."""
+
+    out: str
+    """Folder of the runs, relative to where the command is given. Lists that share it share the
+    runs they have in common; the comparison lies in a folder of it that is named like the list."""
+
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Training seeds."""
+
+    data_seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Seeds of the drawn data set; null for that of the configuration."""
+
+    settings: tuple[Setting, ...] = ()
+    """Over those of every run, except where a run has its own."""
+
+    runs: tuple[SweepRun, ...] = Field(min_length=1)
+    """The first is the reference of the comparison."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [run.name for run in self.runs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several runs are called {twice[0]}; give each a name of its own")
+        return self
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether `path` is a list of runs, and not a configuration; False where there is no file.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    return path.is_file() and "runs" in read_mapping(path)
+
+
+def load_sweep(path: Path) -> SweepConfig:
+    """Read a list of runs.
+
+    Raises:
+        ConfigError: it cannot be read, or a value is not valid; names the file and the key.
+    """
+    content = read_mapping(path)
+    try:
+        return SweepConfig.model_validate(content)
+    except ValidationError as error:
+        lines = []
+        for finding in error.errors():
+            where = ".".join(map(str, finding["loc"]))
+            section = SweepRun if finding["loc"][:1] == ("runs",) else SweepConfig
+            what = finding["msg"].removeprefix("Value error, ")
+            if finding["type"] == "extra_forbidden":
+                what = f"unknown key; allowed here: {', '.join(section.model_fields)}"
+            lines.append(f"{path}: {where}: {what}" if where else f"{path}: {what}")
+        raise ConfigError("\n".join(lines)) from None
