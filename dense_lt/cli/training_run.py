@@ -35,6 +35,7 @@ from dense_lt.engine.resume import (
 )
 from dense_lt.engine.run_folder import RunFolder, check_free, clear, occupied, write_environment
 from dense_lt.engine.step import TrainingStep
+from dense_lt.engine.trackers import check_trackers
 from dense_lt.engine.writers import Metrics
 from dense_lt.structures import Batch
 from dense_lt.utils import distributed
@@ -52,6 +53,7 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
         ConfigError, DataError: the run cannot start, or not go on, like this.
         FloatingPointError: the loss is not finite any more.
     """
+    check_trackers(config.trackers)
     run = RunFolder(config.run_folder)
     check_free(run, resume=resume, overwrite=overwrite)
     checkpoint = find_checkpoint(run) if resume else None
@@ -127,6 +129,7 @@ def dry_run(config: ExperimentConfig, device: torch.device) -> int:
         ConfigError, DataError: the run could not start.
         FloatingPointError: the loss of the first batch is not finite.
     """
+    check_trackers(config.trackers)
     parts = build_parts(config, device)
     settings = yaml.safe_dump(dict(resolved(config)), sort_keys=False, width=100)
     _say(f"{settings}\n{describe(config, parts)}")

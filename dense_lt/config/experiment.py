@@ -14,6 +14,7 @@ from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.model import OneStageConfig
 from dense_lt.config.optimization import OptimizerConfig, ScheduleConfig, SgdConfig
 from dense_lt.config.section import Section
+from dense_lt.config.trackers import MlflowConfig, TrackerName, WandbConfig
 
 
 class TrainConfig(Section):
@@ -162,6 +163,12 @@ class ExperimentConfig(Section):
     schedule: ScheduleConfig
     train: TrainConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """Where numbers go beside `metrics.jsonl`: tensorboard, wandb, mlflow; [] for none of them."""
+
+    wandb: WandbConfig = WandbConfig()
+    mlflow: MlflowConfig = MlflowConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, assert_never
 
 import torch
@@ -21,6 +22,7 @@ from dense_lt.config.optimization import (
     SgdConfig,
     StepScheduleConfig,
 )
+from dense_lt.config.trackers import TrackerName
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.ema import WeightAverage
@@ -31,6 +33,7 @@ from dense_lt.engine.pieces import MemoryFit
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.engine.schedules import CosineSchedule, Schedule, StepSchedule, Warmup
 from dense_lt.engine.step import TrainingStep
+from dense_lt.engine.trackers import MlflowWriter, Tracked, WandbWriter, start_tracker
 from dense_lt.engine.writers import (
     JsonLinesWriter,
     MetricWriter,
@@ -184,7 +187,9 @@ def build_recorder(
     statistics_writer = None
     if distributed.is_main():
         writers.append(JsonLinesWriter(run.metrics, done=done))
-        writers.append(TensorBoardWriter(run.tensorboard, done=done))
+        for name in dict.fromkeys(config.trackers):
+            start = partial(_tracker, name, config, run, done=done)
+            writers += start_tracker(name, start, done=done)
         statistics_writer = StatisticsWriter(run.statistics, done=done)
     return Recorder(
         detector,
@@ -197,6 +202,24 @@ def build_recorder(
             config.model.loss, EqualizedFocalLossConfig | EqualizedQualityFocalLossConfig
         ),
     )
+
+
+def _tracker(
+    name: TrackerName, config: ExperimentConfig, run: RunFolder, *, done: int
+) -> MetricWriter:
+    tracked = Tracked(config.name, run, resolved(config))
+    match name:
+        case "tensorboard":
+            return TensorBoardWriter(run.tensorboard, done=done)
+        case "wandb":
+            return WandbWriter(tracked, **dict(config.wandb))
+        case "mlflow":
+            local = f"sqlite:///{(config.output / 'mlflow.db').absolute()}"
+            return MlflowWriter(
+                tracked, experiment=config.mlflow.experiment, uri=config.mlflow.uri or local
+            )
+        case _:
+            assert_never(name)
 
 
 def build_checkpoint_writer(

@@ -56,6 +56,16 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def trackers(self) -> Path:
+        """What Weights & Biases and MLflow call this run."""
+        return self.path / "trackers.json"
+
+    @property
+    def wandb(self) -> Path:
+        """What Weights & Biases writes, until it is synchronised."""
+        return self.path / "wandb"
+
+    @property
     def checkpoints(self) -> Path:
         """Checkpoints, and `latest`, which names one."""
         return self.path / "checkpoints"
@@ -73,8 +83,8 @@ class RunFolder:
     def everything(self) -> tuple[Path, ...]:
         """All files and folders that a run may write."""
         files = (self.config, self.environment, self.categories, self.metrics, self.statistics)
-        folders = (self.tensorboard, self.checkpoints, self.evaluation, self.failures)
-        return (*files, self.log, *folders)
+        folders = (self.tensorboard, self.wandb, self.checkpoints, self.evaluation, self.failures)
+        return (*files, self.log, self.trackers, *folders)
 
 
 def check_free(run: RunFolder, *, resume: bool, overwrite: bool) -> None:

@@ -109,6 +109,7 @@ BAD_SETTINGS = [
         ("train.compile=true", "train.activation_checkpointing=true"),
         r"train: `compile` decides by itself .*; set `activation_checkpointing: false`",
     ),
+    ("", ("trackers=[wandb, comet]",), r"trackers\.1: .*'tensorboard', 'wandb' or 'mlflow'"),
     (
         "",
         ("train.compile=reduce-overhead", "train.micro_batches=2"),
