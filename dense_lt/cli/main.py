@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dense_lt.utils.errors import ConfigError, DataError
+from dense_lt.utils.errors import ConfigError, DataError, MachineError, is_of_one_process
+from dense_lt.utils.faults import is_connection_lost, is_disk_full, is_out_of_memory
 from dense_lt.utils.installation import explain_broken_installation
 
 COMMANDS = {
@@ -29,6 +30,13 @@ COMMANDS = {
 USER_ERROR = 2
 TRAINING_FAILED = 3
 
+MACHINE_FAILED = 4
+INTERRUPTED = 130
+STATUS = (
+    ((ConfigError, DataError), USER_ERROR),
+    (FloatingPointError, TRAINING_FAILED),
+    (MachineError, MACHINE_FAILED),
+)
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
@@ -52,22 +60,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
         return arguments.run(arguments)
-    except (ConfigError, DataError) as error:
-        return _fail(str(error), USER_ERROR)
-    except FloatingPointError as error:
-        return _fail(str(error), TRAINING_FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {error.strerror}", USER_ERROR)
-    except (ImportError, RuntimeError, ValueError) as error:
-        explanation = explain_broken_installation(error)
+    except Exception as error:
+        explanation = explain(error)
         if explanation is None:
             raise
-        return _fail(explanation, USER_ERROR)
+        message, status = explanation
+        _say("\n".join([message, *getattr(error, "__notes__", [])]), error)
+        return status
+
+
+def explain(error: Exception) -> tuple[str, int] | None:
+    """What is said instead of a traceback, and the exit status; None for faults of the program."""
+    for kinds, status in STATUS:
+        if isinstance(error, kinds):
+            return str(error), status
+    if is_disk_full(error):
+        return f"{error}: the disk is full; make room and go on with --resume", MACHINE_FAILED
+    if is_out_of_memory(error):
+        first = (str(error) or "no more is known").splitlines()[0]
+        return f"memory ran out ({first}); lower the batch size", MACHINE_FAILED
+    if is_connection_lost(error):
+        return "another process of this run has ended; what it said is the cause", MACHINE_FAILED
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}", USER_ERROR
+    explanation = explain_broken_installation(error)
+    return explanation and (explanation, USER_ERROR)
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -82,9 +104,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def _fail(message: str, status: int) -> int:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - the command's output
-    return status
+def _say(message: str, error: Exception) -> None:
+    """Once, though every process of a run stops: what concerns all of them is said by the first."""
+    if int(os.environ.get("RANK", "0")) == 0 or is_of_one_process(error):
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201 - the command's output
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from dense_lt.data.table import AnnotationTable
-from dense_lt.utils.errors import BadImageError
+from dense_lt.utils.errors import BadImageError, MachineError
 
 MAX_LISTED = 5
 V05_PREFIX = re.compile(r"^COCO_(train|val|test)2014_")
@@ -104,6 +105,7 @@ def read_image(
 
     Raises:
         BadImageError: the file is missing, cannot be decoded, or has another size.
+        MachineError: the folder in which it was found is not there any more.
     """
     try:
         with Image.open(path) as file:
@@ -119,8 +121,10 @@ def read_image(
                 pixels = _decode_jpeg(file, path, size)
                 pixels = _to_rgb(file) if pixels is None else pixels
     except FileNotFoundError:
+        _check_folder(path)
         raise BadImageError(f"{path}: there is no such image") from None
     except UNREADABLE as error:
+        _check_folder(path)
         raise BadImageError(f"{path}: cannot be decoded: {error}; replace it") from error
     if pixels.shape[:2] != tuple(size):
         raise BadImageError(
@@ -129,6 +133,24 @@ def read_image(
             + ("" if exif == "as_annotated" or mark == 1 else f", or another data.exif than {exif}")
         )
     return pixels
+
+
+def _check_folder(path: Path) -> None:
+    """Tell an image that is missing from a disk that is: its folder is gone, or nothing is in it.
+
+    Raises:
+        MachineError: so it is.
+    """
+    try:
+        with os.scandir(path.parent) as entries:
+            if next(entries, None) is not None:
+                return
+    except OSError:
+        pass
+    raise MachineError(
+        f"{path.parent}: this folder of images was there, and is not any more. Mount or restore it "
+        "and go on with --resume"
+    )
 
 
 def orientation(file: Image.Image) -> int:

@@ -18,9 +18,10 @@ from dense_lt.data.dataset import DetectionDataset
 from dense_lt.data.images import BadImageError
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw
+from dense_lt.data.workers import WatchedLoader
 from dense_lt.structures import Batch, Masks, Target
 from dense_lt.utils.children import heed_only_parent
-from dense_lt.utils.errors import ConfigError, DataError
+from dense_lt.utils.errors import ConfigError, DataError, MachineError
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,11 @@ class _Fetched(NamedTuple):
 
     batch: Batch | None  # None: every image of it was bad
     bad: tuple[str, ...]  # what was wrong with images that were skipped
-    error: ConfigError | DataError | None = None  # raised where the loop runs, without a traceback
-    doubt: str | None = None  # see `DetectionDataset.doubt`
+    error: ConfigError | DataError | MachineError | None = None
+    """Raised where the loop runs, without a traceback."""
+
+    doubt: str | None = None
+    """See `DetectionDataset.doubt`."""
 
 
 class _Fetcher:
@@ -65,7 +69,7 @@ class _Fetcher:
         for draw in draws:
             try:
                 sample = self._fetch(draw, bad)
-            except (ConfigError, DataError) as error:
+            except (ConfigError, DataError, MachineError) as error:
                 return _Fetched(None, tuple(bad), error.with_traceback(None))
             if sample is not None:
                 samples.append(sample)
@@ -128,7 +132,7 @@ class BatchLoader:
         prefetch: int = 2,
     ) -> None:
         self.skipped: dict[str, None] = {}
-        self._loader = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             _Fetcher(dataset, bad_images, seed, multiple_of),  # type: ignore[arg-type]
             batch_sampler=batches,
             num_workers=workers,
@@ -138,11 +142,18 @@ class BatchLoader:
             prefetch_factor=prefetch if workers else None,
             pin_memory=torch.cuda.is_available(),
         )
+        self._watched = WatchedLoader(loader)
         self._dataset = dataset
         self._batches = batches
 
     def __iter__(self) -> Iterator[Batch]:
-        for fetched in self._loader:
+        """Iterate once.
+
+        Raises:
+            ConfigError, DataError: a transform fails, or an image is bad and that is an error.
+            MachineError: a loader process died, memory ran out, or the images are gone.
+        """
+        for fetched in self._watched:
             for message in fetched.bad:
                 if message not in self.skipped:
                     self.skipped[message] = None

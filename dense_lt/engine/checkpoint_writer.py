@@ -22,7 +22,7 @@ from dense_lt.engine.pieces import MemoryFit
 from dense_lt.engine.run_folder import write_atomically
 from dense_lt.utils import distributed
 from dense_lt.utils.environment import versions
-from dense_lt.utils.errors import ConfigError, DataError
+from dense_lt.utils.errors import ConfigError, MachineError
 from dense_lt.utils.seeding import random_states
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class CheckpointWriter:
         """Save the state after optimizer step `step`.
 
         Raises:
-            DataError: an earlier one could not be written.
+            MachineError: an earlier one could not be written.
         """
         states = distributed.gather_objects(random_states())
         if not distributed.is_main():
@@ -136,7 +136,7 @@ class CheckpointWriter:
         """Wait for the last checkpoint.
 
         Raises:
-            DataError: it could not be written.
+            MachineError: it could not be written.
         """
         self._thread.shutdown(wait=True)
         self.wait()
@@ -147,7 +147,7 @@ class CheckpointWriter:
         except Exception as error:  # safetensors and torch raise their own kinds on a full disk
             for draft in self._folder.glob("*.tmp"):
                 draft.unlink(missing_ok=True)  # gives the space back
-            raise DataError(
+            raise MachineError(
                 f"{self._folder}: the checkpoint of step {checkpoint.step} could not be written: "
                 f"{error}. Earlier ones are untouched; make room there (train.keep_checkpoints, "
                 "output) and go on with --resume"

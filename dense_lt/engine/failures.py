@@ -1,14 +1,46 @@
-"""What is said and kept when training has become meaningless?"""
+"""What is said and kept when training cannot go on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from dense_lt.structures import Batch
 from dense_lt.utils import distributed
+from dense_lt.utils.errors import MachineError, of_one_process
+from dense_lt.utils.faults import is_out_of_memory
+
+TRAINING_MEND = (
+    "raise train.micro_batches (less memory, the same result), set train.precision=bf16, or make "
+    "the images of data.train_transforms smaller; the same command with --resume goes on from the "
+    "last checkpoint, with another train.micro_batches too"
+)
+EVALUATION_MEND = (
+    "lower evaluation.batch_size; the same command with --resume goes on from the checkpoint of "
+    "this step"
+)
+
+
+@contextmanager
+def memory_told(what: str, mend: str) -> Iterator[None]:
+    """Say in one message that memory ran out inside, and what may be done about it.
+
+    Raises:
+        MachineError: so it was.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        told = MachineError(f"{what}: memory ran out ({reason}). To need less: {mend}")
+        if distributed.is_distributed():
+            of_one_process(told, distributed.rank())
+        raise told from error
 
 
 def not_finite_error(

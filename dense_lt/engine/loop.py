@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 
+from dense_lt.engine.failures import EVALUATION_MEND, TRAINING_MEND, memory_told
 from dense_lt.engine.metrics import Recorder
-from dense_lt.engine.signals import StopSignal
+from dense_lt.engine.signals import StopRequested, StopSignal
 from dense_lt.engine.step import TrainingStep
 from dense_lt.engine.writers import Metrics
 from dense_lt.structures import Batch
+from dense_lt.utils import distributed
+from dense_lt.utils.errors import DataError, MachineError, of_one_process
 from dense_lt.utils.seeding import RandomStates, kept_random_states, restore_random_states
 
 
@@ -54,20 +58,25 @@ def fit(
 
     Raises:
         FloatingPointError: the loss is not finite any more.
+        DataError: a batch cannot be made; in a run of one process the last step has been saved.
+        MachineError: likewise, or memory ran out.
     """
 
     def run_evaluation(number: int) -> None:
-        with kept_random_states():  # an evaluation more or less must not change the training
+        what = f"evaluation at step {number}"
+        # an evaluation more or less must not change the training
+        with kept_random_states(), stop.at_once(), memory_told(what, EVALUATION_MEND):
             recorder.evaluated(number, evaluate(number))
         step.detector.train()
 
-    with StopSignal() as stop:
+    with StopSignal() as stop, suppress(StopRequested):
         stream = _start(batches, random_states)
         step.detector.train()
         for number in range(done + 1, periods.total + 1):
-            with recorder.waiting_for_data():
+            with recorder.waiting_for_data(), _saving(save, number - 1, done):
                 batch = next(stream)
-            recorder.note(step(batch, number))
+            with memory_told(f"step {number}", TRAINING_MEND):
+                recorder.note(step(batch, number))
             last = number == periods.total
             evaluates = _due(number, periods.evaluate)
             if number == 1 or _due(number, periods.log) or last:
@@ -81,8 +90,8 @@ def fit(
                 return stopped
             if evaluates and not last:
                 run_evaluation(number)
-    run_evaluation(periods.total)
-    return None
+        run_evaluation(periods.total)
+    return stop.received
 
 
 def _start(batches: Iterable[Batch], random_states: RandomStates | None) -> Iterator[Batch]:
@@ -93,6 +102,22 @@ def _start(batches: Iterable[Batch], random_states: RandomStates | None) -> Iter
     first = next(stream)  # a loader draws a seed with its first batch, as it did in step 1
     restore_random_states(random_states)
     return chain([first], stream)
+
+
+@contextmanager
+def _saving(save: Callable[[int], None], last: int, done: int) -> Iterator[None]:
+    """Save step `last` if no batch comes for the next one: what has been learnt is whole.
+
+    Not with several processes, where the others are on their way into the next step.
+    """
+    try:
+        yield
+    except (DataError, MachineError) as error:
+        if distributed.is_distributed():
+            of_one_process(error, distributed.rank())
+        elif last > done:
+            save(last)
+        raise
 
 
 def _due(step: int, period: int | None) -> bool:

@@ -39,11 +39,13 @@ MAY_CHANGE = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.keep_best",
+    "train.micro_batches",
     "train.evaluate_every",
     "train.statistics_every",
 )
-"""Settings, and sections, that a resumed run may set otherwise: they do not move a weight, or only
-say how long the run is. (A cosine schedule ends with the run, so it is stretched.)"""
+"""Settings, and sections, that a resumed run may set otherwise: they do not move a weight (by
+more than a rounding), or only say how long the run is. (A cosine schedule ends with the run, so it
+is stretched.)"""
 
 
 def find_checkpoint(run: RunFolder) -> Checkpoint | None:

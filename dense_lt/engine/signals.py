@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -13,6 +15,10 @@ from dense_lt.utils import distributed
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
+class StopRequested(KeyboardInterrupt):
+    """Raised where there is nothing to finish first: see `StopSignal.at_once`."""
+
+
 class StopSignal:
     """While entered, the first SIGINT or SIGTERM is noted instead of killing the process.
 
@@ -20,6 +26,7 @@ class StopSignal:
     """
 
     received: signal.Signals | None = None
+    _at_once = False
 
     def __enter__(self) -> Self:
         self._previous = {number: signal.signal(number, self._note) for number in _WATCHED}
@@ -36,10 +43,27 @@ class StopSignal:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
         self._restore()
+        if self._at_once:
+            raise StopRequested
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Work that may be left at any point, because nothing is learnt by it.
+
+        Raises:
+            StopRequested: a signal has come, in here or before.
+        """
+        self._at_once = True
+        try:
+            if self.received:
+                raise StopRequested
+            yield
+        finally:
+            self._at_once = False
 
     def agreed(self, device: torch.device) -> signal.Signals | None:
         """The signal that any process has received: all stop after the same step, or none.

@@ -79,7 +79,7 @@ def test_writing_an_earlier_step_again_keeps_it(write, tmp_path):
 
 
 @pytest.mark.parametrize("part", [".safetensors", ".pt"])
-@pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "missing"])
+@pytest.mark.parametrize("damage", [0.001, 0.3, 0.5, 0.999, "flipped", "empty", "missing"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(write, tmp_path, caplog, damage, part):
     write(5)
     write(10)
@@ -91,7 +91,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(write, tmp_path, caplo
         at = len(content) // 2
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     else:
-        path.write_bytes(content[: len(content) // 2] if damage == "torn" else b"")
+        kept = 0 if damage == "empty" else int(len(content) * damage)  # torn
+        path.write_bytes(content[:kept])
     assert latest_checkpoint(tmp_path).name == "step_00000005.safetensors"
     assert "step_00000010.safetensors: missing or damaged" in caplog.text
 
@@ -126,6 +127,21 @@ def test_a_folder_without_checkpoints_has_none(write, tmp_path):
     assert not has_checkpoint(tmp_path)
     write(5)
     assert has_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("part", [".safetensors", ".pt"])
+def test_half_of_the_first_checkpoint_is_none(write, tmp_path, part):
+    """As a crash leaves it: the run starts at its beginning."""
+    write(5)
+    latest_checkpoint(tmp_path).with_suffix(part).unlink()
+    assert not has_checkpoint(tmp_path)
+
+
+def test_what_a_crash_has_left_half_written_is_cleared_away(write, tmp_path):
+    write(5)
+    (tmp_path / "checkpoints" / "step_00000009.safetensors.tmp").write_bytes(b"half")
+    write(10)
+    assert not [name for name in _files(tmp_path) if name.endswith(".tmp")]
 
 
 def test_without_any_checkpoint_the_message_names_the_folder(tmp_path):

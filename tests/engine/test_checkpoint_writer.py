@@ -1,16 +1,19 @@
 """Checkpoints are written beside the training; the best one stays."""
 
+import errno
 import json
+import os
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
-from dense_lt.engine import checkpoint_writer
+from dense_lt.engine import checkpoint, checkpoint_writer
 from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint
 from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.run_folder import RunFolder
-from dense_lt.utils.errors import ConfigError, DataError
+from dense_lt.utils.errors import ConfigError, MachineError
 
 
 @pytest.fixture
@@ -62,12 +65,37 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(make_writer, monkeypatch,
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", full)
     writer(2)
-    with pytest.raises(DataError, match=r"step 2 could not be written.*No space left.*make room"):
+    with pytest.raises(
+        MachineError, match=r"step 2 could not be written.*No space left.*make room"
+    ):
         writer(3)
-    with pytest.raises(DataError):
+    with pytest.raises(MachineError):
         writer.close()
     names = {path.name for path in RunFolder(tmp_path).checkpoints.iterdir()}
     assert names == {"latest", "step_00000001.pt", "step_00000001.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(checkpoint, "save_file"), (torch, "save"), (os, "fsync"), (Path, "replace")],
+)
+def test_wherever_the_disk_is_full_the_checkpoint_before_stays(
+    make_writer, monkeypatch, tmp_path, owner, name
+):
+    _, writer = make_writer()
+    writer(1)
+    writer.wait()
+    with monkeypatch.context() as patch:
+
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(owner, name, full)
+        writer(2)
+        with pytest.raises(MachineError, match=r"step 2 could not be written.*No space left"):
+            writer.wait()
+    assert load_checkpoint(latest_checkpoint(tmp_path)).step == 1
+    assert not list(RunFolder(tmp_path).checkpoints.glob("*.tmp"))
 
 
 def test_the_best_checkpoint_stays(make_writer, tmp_path):

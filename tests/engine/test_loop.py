@@ -1,5 +1,6 @@
 """The loop does everything at its time, and can be left and taken up again."""
 
+import itertools
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from dense_lt.engine.run_folder import RunFolder
 from dense_lt.engine.schedules import CosineSchedule, Warmup
 from dense_lt.engine.step import TrainingStep
 from dense_lt.engine.writers import StatisticsWriter
+from dense_lt.utils.errors import DataError, MachineError
 from dense_lt.utils.seeding import seed_everything
 
 
@@ -188,6 +190,55 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(make_run, number):
     assert run.events[-1] == ("save", 7)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert make_run(resume=True).done == 7
+
+
+def test_a_signal_ends_an_evaluation_at_once(make_run):
+    """A checkpoint goes before it; what follows is that of a run stopped after a step."""
+    run = make_run(total=8)
+    run.evaluate = lambda step: os.kill(os.getpid(), signal.SIGTERM)
+    assert run.fit(evaluate=5) == signal.SIGTERM
+    assert run.events[-1] == ("save", 5)
+
+
+@pytest.mark.parametrize("error", [MachineError("the disk is gone"), DataError("bad image")])
+def test_when_no_batch_comes_the_last_step_is_saved(make_run, error):
+    run = make_run()
+    batches = run.batches
+
+    def interrupted():
+        yield from itertools.islice(batches, 6)
+        raise error
+
+    run.batches = interrupted()
+    with pytest.raises(type(error), match=str(error)):
+        run.fit()
+    assert run.events[-1] == ("save", 6)
+    whole = make_run("whole")
+    whole.fit()
+    again = make_run(resume=True)
+    again.fit()
+    for name, tensor in whole.detector.state_dict().items():
+        assert torch.equal(again.detector.state_dict()[name], tensor), name
+
+
+def test_a_step_without_memory_names_itself_and_saves_nothing(make_run, monkeypatch):
+    run = make_run()
+
+    def greedy(detector, images, targets, **options):
+        return torch.empty(1 << 60, dtype=torch.uint8)
+
+    monkeypatch.setattr(type(run.detector), "forward", greedy)
+    with pytest.raises(MachineError, match=r"step 1: memory ran out .*train\.micro_batches"):
+        run.fit()
+    assert run.events == []
+
+
+def test_an_evaluation_without_memory_says_what_helps_there(make_run):
+    run = make_run(total=3)
+    run.evaluate = lambda step: torch.empty(1 << 60, dtype=torch.uint8)
+    with pytest.raises(MachineError, match=r"evaluation at step 3.*lower evaluation\.batch_size"):
+        run.fit()
+    assert run.events[-1] == ("save", 3)
 
 
 def test_losses_fall(make_run, caplog):
