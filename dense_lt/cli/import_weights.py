@@ -150,7 +150,7 @@ def read_weights(path: Path) -> Mapping[str, object]:
         raise DataError(
             f"{path}: cannot be read without running code that it may contain: {error}. Where you "
             "trust it, load it with torch, and save its state dict alone: torch.save(loaded["
-            "'model'], 'weights.pth')"
+            "'model'], 'weights.pth'), or loaded['state_dict'] for mmdetection"
         ) from error
     if not isinstance(stored, Mapping):
         raise DataError(f"{path}: holds a {type(stored).__name__}, expected a state dict")
