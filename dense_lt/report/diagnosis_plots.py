@@ -166,8 +166,8 @@ def norms_by_step(figure: Figure, comparison: Comparison) -> None:
                     axes.plot(*found[group], color=look.colour, linestyle=look.dash)
     for axes, group in zip(grid[0], groups, strict=True):
         axes.set_title(f"{group} classes", fontsize=10)
-        axes.set_ylim(bottom=0)
         axes.margins(y=0.1)
+        axes.set_ylim(bottom=0)
         axes.locator_params(nbins=3)
     grid[0, 0].set_ylabel("weight norm /\nmean norm")
     grid[0, len(groups) // 2].set_xlabel("training step")
