@@ -1,12 +1,17 @@
 """Time and peak memory of our detectors against torchvision's, 1203 classes, R50, one image.
 
     python benchmarks/detectors.py --rounds 1
+    python benchmarks/detectors.py --heads mask_rcnn --size 480 800
 
 RetinaNet (nine anchors a location, towers without norm, L1 on codes) and FCOS (a point, GroupNorm,
 GIoU, centerness), each with the same backbone, pyramid, frozen layers and inference settings as
 torchvision's: score above 0.05, 1,000 candidates a level, NMS 0.5, 300 detections. The classifiers
 are scaled so that logits have the mean -6.9 and the spread 1.5, as trained ones may: 0.4 % of the
 scores pass the threshold.
+
+Mask R-CNN is torchvision's with softmax, and ours with the same weights, which finds the same:
+pyramid P2-P6, 2,000 proposals in training and 1,000 in inference, 512 regions, 100 detections;
+logits have the spread 2.5, so that there are so many. Masks stay 28 x 28, none is pasted.
 
 Every pass is made in a process of its own. Time is process CPU time of one thread after a pass over
 a small image, memory the most that was resident beyond the model; rounds take turns, and the least
@@ -16,15 +21,18 @@ of each counts. `--profile CASE WORK` prints where the time goes.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import mask_rcnn_cases as mask_rcnn
 import torch
 from loss_memory import resident
 from torch import Tensor, nn
@@ -38,11 +46,11 @@ from train_step import draw
 
 from dense_lt.config.model import OneStageConfig
 from dense_lt.models.build import build_detector
-from dense_lt.structures import ImageBatch, Target
+from dense_lt.structures import ImageBatch
 
 CLASSES = 1203
 SMALL = (128, 160)
-LOGIT_MEAN, LOGIT_SPREAD = -6.9, 1.5
+LOGIT_MEAN, LOGIT_SPREAD, SOFTMAX_SPREAD = -6.9, 1.5, 2.5
 LIMITS = {"score_threshold": 0.05, "pre_nms_top_k": 1000, "nms_iou": 0.5, "max_detections": 300}
 THEIR_LIMITS = {
     "score_thresh": 0.05,
@@ -66,12 +74,14 @@ OURS = {
         "quality_loss": {"target": "centerness"},
     },
 }
-CASES = [f"{whose} {head}" for head in OURS for whose in ("ours", "torchvision")]
+HEADS = [*OURS, "mask_rcnn"]
 Step = Callable[[], object]
 
 
 def ours(head: str, losses: str = "focal") -> nn.Module:
     """Our detector, in channels-last memory as training has it."""
+    if head == "mask_rcnn":
+        return mask_rcnn.ours(CLASSES)
     config = OneStageConfig.model_validate(
         {
             "backbone": {"name": "resnet50.tv_in1k", "norm": "frozen", "frozen_stages": 2},
@@ -86,6 +96,8 @@ def ours(head: str, losses: str = "focal") -> nn.Module:
 
 def theirs(head: str) -> nn.Module:
     """The one of torchvision on the same backbone and pyramid."""
+    if head == "mask_rcnn":
+        return mask_rcnn.theirs(CLASSES)
     body = resnet50(norm_layer=FrozenBatchNorm2d)
     backbone = _resnet_fpn_extractor(
         body, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256)
@@ -95,13 +107,14 @@ def theirs(head: str) -> nn.Module:
     return RetinaNet(backbone, CLASSES, anchor_generator=_default_anchorgen(), **THEIR_LIMITS)
 
 
-def classifier_of(detector: nn.Module) -> nn.Conv2d:
-    """The convolution that makes the logits."""
-    path = (
-        "head.classifier"
-        if hasattr(detector, "inference")
-        else "head.classification_head.cls_logits"
-    )
+def classifier_of(detector: nn.Module) -> nn.Conv2d | nn.Linear:
+    """The layer that makes the logits."""
+    if hasattr(detector, "inference"):
+        path = "head.classifier"
+    elif hasattr(detector, "roi_heads"):
+        path = "roi_heads.box_predictor.cls_score"
+    else:
+        path = "head.classification_head.cls_logits"
     return detector.get_submodule(path)  # type: ignore[return-value]
 
 
@@ -118,22 +131,28 @@ def make(case: str) -> nn.Module:
         spread = torch.cat(
             [(level - level.mean(dim=1, keepdim=True)).flatten() for level in seen]
         ).std()
-        classifier.weight.mul_(LOGIT_SPREAD / spread)
+        wanted = SOFTMAX_SPREAD if head == "mask_rcnn" else LOGIT_SPREAD
+        classifier.weight.mul_(wanted / spread)
         assert classifier.bias is not None
         classifier.bias.fill_(LOGIT_MEAN)
     return detector
 
 
-def inputs(detector: nn.Module, size: tuple[int, int]) -> tuple[object, list[Target]]:
+def inputs(detector: nn.Module, size: tuple[int, int]) -> tuple[object, Sequence[object]]:
     """One image with ten objects, as the detector takes it."""
     images, targets = draw(size, CLASSES)
+    if getattr(detector, "mask", None) is not None:
+        targets = [mask_rcnn.with_masks(target) for target in targets]
     if hasattr(detector, "inference"):
         padded = torch.zeros(
             1, 3, -(-size[0] // 32) * 32, -(-size[1] // 32) * 32, dtype=torch.uint8
         )
         padded[:, :, : size[0], : size[1]] = images.pixels
         return ImageBatch(padded, images.sizes), targets
-    return [image.float() / 255 for image in images.pixels], targets
+    pixels = [image.float() / 255 for image in images.pixels]
+    if hasattr(detector, "roi_heads"):
+        return pixels, [mask_rcnn.as_torchvision(target, size) for target in targets]
+    return pixels, targets
 
 
 def inference(detector: nn.Module, size: tuple[int, int]) -> Step:
@@ -179,6 +198,8 @@ def measure(case: str, work: str, size: tuple[int, int]) -> dict[str, float]:
     detector = make(case)
     WORKS[work](detector, SMALL)()
     step = WORKS[work](detector, size)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what the model's making has left would not count as needed
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark, anew
     before, start = resident("VmRSS"), time.process_time()
     step()
@@ -217,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", nargs=2, type=int, default=(800, 1333))
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--heads", nargs="+", default=list(OURS), choices=list(OURS))
+    parser.add_argument("--heads", nargs="+", default=HEADS, choices=HEADS)
     parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
     parser.add_argument("--most-memory", type=float, default=12, help="GiB a process may have")
     parser.add_argument("--case", nargs=4)
