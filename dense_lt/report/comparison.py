@@ -69,6 +69,10 @@ class DataSet:
         return [mean_interval(values).mean for values in zip(*scores, strict=True)]
 
 
+MOST_SIDE_BY_SIDE = 6
+"""Experiments that are shown as columns; more become rows."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What the report shows; `experiments[0]` is the reference of every difference."""
@@ -86,6 +90,11 @@ class Comparison:
     def caps(self) -> list[int]:
         """Detections an image, as the reference was scored: the headline first."""
         return self.reference.runs[0].scored_caps
+
+    @property
+    def has_many(self) -> bool:
+        """Whether there are more experiments than a table has columns or a figure has colours."""
+        return len(self.experiments) > MOST_SIDE_BY_SIDE
 
     def at(self, cap: int) -> str:
         """A cap in words, such as "300 detections per image"."""

@@ -110,7 +110,8 @@ def cost_section(comparison: Comparison) -> Section:
         if missing:
             who = "" if len(missing) == len(labels) else f" ({', '.join(missing)})"
             reasons.append(f"{kind.title} {NOT_AVAILABLE}{who}: {kind.why_not}.")
-    blocks: list[Block] = [Table(("", *labels), tuple(rows), label="Cost beside accuracy")]
+    table = Table(("", *labels), tuple(rows), label="Cost beside accuracy")
+    blocks: list[Block] = [table.turned() if comparison.has_many else table]
     blocks += [Bullets(tuple(reasons))] if reasons else []
     blocks.append(Paragraph(_how_to_read(comparison)))
     kinds = {_kind(experiment.runs[0]) for experiment in comparison.experiments}

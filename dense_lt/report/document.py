@@ -6,7 +6,7 @@ Every text is plain: each renderer escapes it for its own format, so that a clas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Mark = Literal["", "better", "worse", "noise"]
@@ -48,6 +48,13 @@ class Table:
     text_columns: int = 1
     is_sortable: bool = False  # and searchable
     label: str = ""  # for readers that cannot see it, and for the search field
+
+    def turned(self) -> Table:
+        """Columns as rows, where there are more than a page is wide; headings lose details."""
+        header = (self.header[0], *(row[0].text for row in self.rows))
+        columns = zip(*(row[1:] for row in self.rows), strict=True)
+        rows = tuple((Cell(name), *own) for name, own in zip(self.header[1:], columns, strict=True))
+        return replace(self, header=header, rows=rows)
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,12 @@ def group_figures(comparison: Comparison, folder: Path) -> list[Figure]:
         repeated = any(len(experiment.runs) > 1 for experiment in comparison.experiments)
         bars = " Bars are 95 % intervals over seeds." if repeated else ""
         name = f"ap_by_group_{cap}"
+        lines = 1.1 + 0.24 * len(comparison.experiments)
+        height = lines if comparison.has_many else _height(comparison, 3.1)
         made.append(
             Figure(
                 name,
-                draw(folder, name, _height(comparison, 3.1), paint),
+                draw(folder, name, height, paint),
                 alt=f"AP by frequency group at {comparison.at(cap)}, in percent. {numbers}.",
                 caption=f"AP by frequency group at {comparison.at(cap)}.{bars}",
             )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dense_lt.data.categories import GROUPS
 from dense_lt.report import curves
 from dense_lt.report.comparison import BY_GROUP, Comparison, Experiment
 from dense_lt.report.panels import legend, mark_groups, panels_of
-from dense_lt.report.style import Hover, plain, series_style
+from dense_lt.report.style import Hover, SeriesStyle, plain, series_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,31 +23,55 @@ _RASTER_ABOVE = 1500
 
 
 def average_precision_by_group(figure: Figure, comparison: Comparison, cap: int) -> None:
-    """AP over all classes and by group, with intervals where there are several runs."""
+    """AP over all classes and by group, with intervals where there are several runs.
+
+    Groups stand side by side, with a colour for each experiment; many experiments have a line each,
+    with a colour for each group.
+    """
     axes = figure.subplots()
-    metrics = {"all": "AP", **BY_GROUP}
-    count = len(comparison.experiments)
-    for index, experiment in enumerate(comparison.experiments):
-        estimates = [experiment.estimate(metric, cap) for metric in metrics.values()]
-        look = series_style(index)
+    groups = {"all": "AP", **BY_GROUP}
+    values = np.array([_estimates(e, groups.values(), cap) for e in comparison.experiments])
+    if comparison.has_many:
+        _line_each(figure, axes, comparison, tuple(groups), values)
+        return
+    count = len(values)
+    for index, own in enumerate(values):
         offset = (index - (count - 1) / 2) * min(0.16, 0.7 / count)
-        known = [(place, e) for place, e in enumerate(estimates) if e.mean is not None]
-        axes.errorbar(
-            [place + offset for place, _ in known],
-            [100 * (e.mean or 0) for _, e in known],
-            yerr=[100 * (e.half_width or 0) for _, e in known],
-            color=look.colour,
-            marker=look.marker,
-            linestyle="",
-            capsize=3,
-        )
-    axes.set_xticks(range(len(metrics)), list(metrics))
-    axes.set_xlim(-0.5, len(metrics) - 0.5)
+        look = series_style(index)
+        axes.errorbar(np.arange(len(groups)) + offset, own[:, 0], yerr=own[:, 1], **_dots(look))
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_ylim(bottom=0)
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("classes, by number of training images")
     axes.set_ylabel("AP (%)")
     legend(figure, comparison, with_marker=True)
+
+
+def _line_each(
+    figure: Figure, axes: Axes, comparison: Comparison, groups: Sequence[str], values: NDArray[Any]
+) -> None:
+    """`values` (experiments, groups, 2): AP and its interval's half width, percent."""
+    places = np.arange(len(values))
+    for index, group in enumerate(groups):
+        ap, half_width = values[:, index].T
+        axes.errorbar(ap, places, xerr=half_width, label=group, **_dots(series_style(index)))
+    axes.set_yticks(places, [plain(experiment.label) for experiment in comparison.experiments])
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("AP (%), by number of training images of the classes")
+    figure.legend(loc="outside lower center", ncols=len(groups))
+
+
+def _estimates(experiment: Experiment, metrics: Iterable[str], cap: int) -> list[list[float]]:
+    """(AP, half width of its interval) in percent; not a number where it is undefined."""
+    found = [experiment.estimate(metric, cap) for metric in metrics]
+    nothing = float("nan")
+    return [[nothing if e.mean is None else 100 * e.mean, 100 * (e.half_width or 0)] for e in found]
+
+
+def _dots(look: SeriesStyle) -> dict[str, Any]:
+    return {"color": look.colour, "marker": look.marker, "linestyle": "", "capsize": 3}
 
 
 def average_precision_by_images(figure: Figure, comparison: Comparison) -> Hover:

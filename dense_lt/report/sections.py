@@ -123,8 +123,9 @@ def by_group(comparison: Comparison, figures: Sequence[Figure]) -> Section:
                 reasons.setdefault(reason, []).append(experiment.label)
         rows.append(tuple(row))
     labels = [experiment.label for experiment in comparison.experiments]
+    table = Table(("percent", *labels), tuple(rows), label="Scores by group")
     blocks: list[Block] = [
-        Table(("percent", *labels), tuple(rows), label="Scores by group"),
+        table.turned() if comparison.has_many else table,
         Paragraph(_how_to_read(comparison)),
     ]
     if reasons:

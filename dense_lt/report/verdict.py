@@ -11,7 +11,10 @@ _METRICS = ("AP", *BY_GROUP.values())
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """One sentence on who leads, one for each experiment against the reference, one on chance."""
+    """One sentence on who leads, one for each experiment against the reference, one on chance.
+
+    Where there are many, the table has to say it instead of a page of sentences.
+    """
     reference, *others = comparison.experiments
     cap = comparison.caps[0]
     if not others:
@@ -21,7 +24,8 @@ def verdict(comparison: Comparison) -> list[str]:
             f"{reference.label}: {', '.join(scores)} (percent, {comparison.at(cap)}{runs}); "
             "there is nothing to compare it with."
         ]
-    against = [_against(comparison, experiment, cap) for experiment in others]
+    compared = () if comparison.has_many else others
+    against = [_against(comparison, experiment, cap) for experiment in compared]
     return [_leaders(comparison, cap), *against, *_on_chance(comparison)]
 
 

@@ -1,6 +1,6 @@
-from dense_lt.report.comparison import compare
+from dense_lt.report.comparison import MOST_SIDE_BY_SIDE, compare
 from dense_lt.report.document import Figure, Paragraph
-from dense_lt.report.figures import ratio_section
+from dense_lt.report.figures import group_figures, ratio_section
 from dense_lt.report.runs import Snapshot
 
 
@@ -30,3 +30,12 @@ def test_a_ratio_that_was_recorded_once_makes_no_curve(make_run, tmp_path):
         "ratio_by_rank"
     ]
     assert "recorded once" in section.blocks[-1].text
+
+
+def test_many_experiments_have_a_line_each_in_the_figure_by_group(make_run, tmp_path):
+    runs = [make_run(f"m{i}", prior=0.1 + i / 100) for i in range(MOST_SIDE_BY_SIDE + 1)]
+    wide, tall = (group_figures(compare(own), tmp_path)[0] for own in (runs[:-1], runs))
+
+    assert ">rare<" in wide.svg
+    assert "AP (%), by number of training images" in tall.svg
+    assert all(f">m{i}<" in tall.svg for i in range(len(runs)))

@@ -1,5 +1,5 @@
-from dense_lt.report.comparison import compare
-from dense_lt.report.sections import overview
+from dense_lt.report.comparison import MOST_SIDE_BY_SIDE, compare
+from dense_lt.report.sections import by_group, overview
 
 
 def test_seeds_of_the_data_are_named_where_runs_differ_in_them(make_run):
@@ -11,3 +11,14 @@ def test_seeds_of_the_data_are_named_where_runs_differ_in_them(make_run):
     ]
     assert "2 (seed 0, 1)" in texts[0]
     assert "4 (seed 0, 1, 0, 1; data seed 0, 0, 1, 1)" in texts[1]
+
+
+def test_many_experiments_become_rows_of_the_table_by_group(make_run):
+    few = compare([make_run(f"r{i}", prior=0.1 + i / 100) for i in range(MOST_SIDE_BY_SIDE)])
+    many = compare([make_run(f"m{i}", prior=0.1 + i / 100) for i in range(MOST_SIDE_BY_SIDE + 1)])
+    wide, tall = (by_group(comparison, ()).blocks[0] for comparison in (few, many))
+
+    assert wide.header[1:] == tuple(f"r{i}" for i in range(MOST_SIDE_BY_SIDE))
+    assert [row[0].text for row in tall.rows] == [f"m{i}" for i in range(MOST_SIDE_BY_SIDE + 1)]
+    assert tall.header == ("percent", *(row[0].text for row in wide.rows))
+    assert tall.rows[0][1:] == tuple(row[1] for row in wide.rows), "the reference has no difference"

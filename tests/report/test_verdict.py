@@ -1,4 +1,4 @@
-from dense_lt.report.comparison import compare
+from dense_lt.report.comparison import MOST_SIDE_BY_SIDE, compare
 from dense_lt.report.verdict import verdict
 
 
@@ -46,3 +46,10 @@ def test_one_run_is_reported_without_a_winner(make_run):
 def test_an_undefined_group_is_not_compared(make_run):
     runs = [make_run(n, prior=p, **metrics(0.2, None, 0.3, 0.4)) for n, p in (("a", 0.1), ("b", 1))]
     assert not any("APr" in sentence for sentence in verdict(compare(runs)))
+
+
+def test_many_experiments_get_no_sentence_each(make_run):
+    runs = [make_run(f"m{i}", prior=0.1 + i / 100) for i in range(MOST_SIDE_BY_SIDE + 1)]
+
+    assert len(verdict(compare(runs[:-1]))) == MOST_SIDE_BY_SIDE + 1
+    assert len(verdict(compare(runs))) == 2
