@@ -51,7 +51,7 @@ document.getElementById("probe").textContent = JSON.stringify(found);
 def test_the_page_has_no_errors_shows_its_figures_sorts_searches_and_fits(make_run, tmp_path):
     categories = draw_categories(names=("<script>throw 1</script> rare disc",))
     options = {"explained": True, "categories": categories}
-    runs = [make_run("focal", **options), make_run("<img src=x>", prior=0.2, **options)]
+    runs = [make_run("focal", proposed=9, **options), make_run("<img src=x>", prior=0.2, **options)]
     page = write_report(runs, tmp_path / "out", examples=ExampleOptions(count=0))
     text = page.read_text(encoding="utf-8").replace("<title>", f"{WATCH}<title>", 1)
     page.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
@@ -68,7 +68,7 @@ def check(found, categories, figures):
     assert found["errors"] == []
     assert found["scripts"] == 3  # the page's own, and the two of this test
     assert found["outside"] == 0
-    assert len(found["drawings"]) == figures == 14
+    assert len(found["drawings"]) == figures == 15
     assert all(wide > 300 and high > 100 for wide, high in found["drawings"])
     assert found["titles"] >= 6 * 45  # three figures of points, two runs
     assert "focal, rare classes: right 50.0 %" in found["bars"]
