@@ -59,7 +59,7 @@ def _line_each(
     axes.set_yticks(places, [plain(experiment.label) for experiment in comparison.experiments])
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_xlim(left=0)
-    axes.set_xlabel("AP (%), by number of training images of the classes")
+    axes.set_xlabel("AP (%) of classes")
     figure.legend(loc="outside lower center", ncols=len(groups))
 
 

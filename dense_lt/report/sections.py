@@ -167,7 +167,8 @@ def _why_undefined(experiment: Experiment, metric: str, cap: int) -> str:
 
 
 def _how_to_read(comparison: Comparison) -> str:
-    cap = f"At {comparison.at(comparison.caps[0])} unless the row says otherwise."
+    place = "column" if comparison.has_many else "row"
+    cap = f"At {comparison.at(comparison.caps[0])} unless the {place} says otherwise."
     if all(len(experiment.runs) == 1 for experiment in comparison.experiments):
         end = (
             ""

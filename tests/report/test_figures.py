@@ -37,5 +37,5 @@ def test_many_experiments_have_a_line_each_in_the_figure_by_group(make_run, tmp_
     wide, tall = (group_figures(compare(own), tmp_path)[0] for own in (runs[:-1], runs))
 
     assert ">rare<" in wide.svg
-    assert "AP (%), by number of training images" in tall.svg
+    assert "AP (%) of classes" in tall.svg
     assert all(f">m{i}<" in tall.svg for i in range(len(runs)))
