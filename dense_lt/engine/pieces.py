@@ -12,6 +12,7 @@ from torch import nn
 from dense_lt.balance.statistics import discard_all
 from dense_lt.structures import Batch, ImageBatch, Losses
 from dense_lt.utils import distributed
+from dense_lt.utils.faults import is_out_of_memory
 from dense_lt.utils.seeding import random_states, restore_random_states
 
 _logger = logging.getLogger(__name__)
@@ -69,14 +70,14 @@ class MemoryFit:
             attempt: is told the number, and called again with another one if memory runs out.
 
         Raises:
-            torch.OutOfMemoryError: a single image does not fit.
+            RuntimeError: a single image does not fit, or anything else that `attempt` raises.
         """
         before = _State(self._detector)
         while True:
             try:
                 return attempt(self.pieces)
-            except torch.OutOfMemoryError:
-                more = more_pieces(self.pieces, images)
+            except (RuntimeError, MemoryError) as error:
+                more = more_pieces(self.pieces, images) if is_out_of_memory(error) else None
                 if more is None:
                     raise
             # Only here, where the error is gone, nothing holds the tensors of the attempt any more.

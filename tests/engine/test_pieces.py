@@ -129,6 +129,21 @@ def test_a_checkpoint_keeps_the_number(make_batch, categories, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("message", "tries"),
+    [("DefaultCPUAllocator: can't allocate memory", [4, 2, 2]), ("shapes differ", [4])],
+)
+def test_every_lack_of_memory_counts_and_nothing_else(make_batch, monkeypatch, message, tries):
+    step = _make_step(2)
+    monkeypatch.setattr(torch, "OutOfMemoryError", lambda _: RuntimeError(message))
+    if len(tries) == 1:
+        with pytest.raises(RuntimeError, match=message):
+            step(make_batch(4, 1), 1)
+    else:
+        step(make_batch(4, 1), 1)
+    assert step.detector.tries == tries
+
+
+@pytest.mark.parametrize(
     ("pieces", "images", "more"), [(1, 6, 2), (2, 6, 6), (1, 9, 3), (4, 8, 8), (8, 8, None)]
 )
 def test_pieces_at_least_double_and_are_equal(pieces, images, more):
