@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dense_lt.config.experiment import ExperimentConfig
+from dense_lt.engine import build
 from dense_lt.engine.build import build_periods, build_recorder
 from dense_lt.engine.run_folder import RunFolder, check_free, clear
 from dense_lt.engine.trackers import (
@@ -215,29 +216,40 @@ def test_a_run_that_goes_on_goes_on_without_a_tracker_that_cannot_start(caplog):
     assert "api_key not configured); the run goes on without it" in caplog.text
 
 
-def test_the_recorder_of_a_run_writes_to_the_trackers_that_are_asked_for(
-    wandb, tiny_detector, categories, tmp_path
-):
+def _record(detector, categories, folder):
     settings = {
         "name": "x",
-        "output": tmp_path,
+        "output": folder,
         "schedule": {"kind": "cosine"},
         "train": {"steps": 5},
         "trackers": ["wandb"],
         "wandb": {"project": "p", "entity": "team"},
     }
     config = ExperimentConfig.model_validate(settings)
-    run = RunFolder(tmp_path)
-    periods = build_periods(config.train, 1.0)
-    recorder = build_recorder(config, tiny_detector(), categories, run=run, periods=periods, done=0)
+    run, periods = RunFolder(folder), build_periods(config.train, 1.0)
+    recorder = build_recorder(config, detector, categories, run=run, periods=periods, done=0)
     recorder.evaluated(5, {"AP": 0.5})
     recorder.close()
+    return run
+
+
+def test_the_recorder_of_a_run_writes_to_the_trackers_that_are_asked_for(
+    wandb, tiny_detector, categories, tmp_path
+):
+    run = _record(tiny_detector(), categories, tmp_path)
     assert wandb.started[0]["project"] == "p"
     assert wandb.started[0]["entity"] == "team"
     assert wandb.started[0]["config"]["train"]["steps"] == 5
     assert wandb.logged[-1]["evaluation/AP"] == 0.5
     assert run.metrics.is_file()
     assert not run.tensorboard.exists()
+
+
+def test_only_the_main_process_writes(wandb, tiny_detector, categories, tmp_path, monkeypatch):
+    monkeypatch.setattr(build.distributed, "is_main", lambda: False)
+    _record(tiny_detector(), categories, tmp_path)
+    assert wandb.started == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_real_wandb_writes_offline_and_goes_on_under_the_same_id(tracked, tmp_path):
