@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "predict",
     "profile": "profile",
     "backbones": "backbones",
+    "replay": "replay",
     "sweep": "sweep",
     "import-weights": "import_weights",
     "demo": "demo",
@@ -55,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    0 success, 2 the user's mistake (one message on stderr), 3 training became meaningless.
+    0 success, 2 the user's mistake (one message on stderr), 3 training became meaningless, 4 the
+    machine gave out (memory, disk, a helper process), 130 Ctrl+C.
     """
     arguments = parse_arguments(argv)
     try:
@@ -89,7 +91,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}", USER_ERROR
     explanation = explain_broken_installation(error)
-    return explanation and (explanation, USER_ERROR)
+    return (explanation, USER_ERROR) if explanation else None
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -125,13 +125,18 @@ def latest_checkpoint(run_folder: Path) -> Path:
     )
 
 
+def checkpoints_of(run_folder: Path) -> list[Path]:
+    """Weights of the checkpoints of a run of which both files are there, newest first."""
+    weights = _newest_first(RunFolder(run_folder).checkpoints)
+    return [path for path in weights if path.is_file() and _rest_of(path).is_file()]
+
+
 def has_checkpoint(run_folder: Path) -> bool:
     """Whether a run has written any checkpoint, both files of it, damaged or not.
 
     A crash in the middle of the very first one may leave half of it.
     """
-    weights = _newest_first(RunFolder(run_folder).checkpoints)
-    return any(path.is_file() and _rest_of(path).is_file() for path in weights)
+    return bool(checkpoints_of(run_folder))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

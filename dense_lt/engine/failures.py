@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from dense_lt.structures import Batch
+from dense_lt.structures import Batch, ImageBatch, ImageInfo, Masks, Target
 from dense_lt.utils import distributed
-from dense_lt.utils.errors import MachineError, of_one_process
+from dense_lt.utils.errors import DataError, MachineError, of_one_process
 from dense_lt.utils.faults import is_out_of_memory
 
 TRAINING_MEND = (
@@ -44,24 +48,71 @@ def memory_told(what: str, mend: str) -> Iterator[None]:
 
 
 def not_finite_error(
-    batch: Batch, facts: Mapping[str, float], *, step: int, folder: Path | None
+    batch: Batch,
+    facts: Mapping[str, float],
+    *,
+    step: int,
+    detector: nn.Module,
+    folder: Path | None,
 ) -> FloatingPointError:
-    """The error of a step whose loss or gradient is not finite; keeps the batch for a look at it.
+    """The error of a step whose loss or gradient is not finite; keeps what it was computed from.
+
+    Every process of a run must call it together; they make the same message.
 
     Args:
-        batch: what it was computed from.
+        batch: of this process.
         facts: loss by name, gradient norm, learning rate.
         step: number of the optimizer step.
-        folder: where the batch is kept, as `step_N.pt`; None keeps nothing.
+        detector: with the weights before the step.
+        folder: where the batch is kept, as `step_N.pt`, and the weights; None keeps nothing.
     """
     numbers = ", ".join(f"{name} {value:g}" for name, value in facts.items())
     image_ids = ", ".join(str(info.image_id) for info in batch.infos)
-    kept = f" The batch is in {_save(batch, facts, step, folder)}." if folder else ""
+    kept = ""
+    if folder is not None:
+        path = _save(batch, facts, step, folder)
+        kept = f" The batch is in {path}; `dense-lt replay {path}` shows where it went wrong."
+        if distributed.is_main():
+            _save_weights(detector, weights_of(path, step))
+    found = distributed.gather_objects(f"{numbers}; image ids {image_ids}.{kept}")
+    if len(found) > 1:
+        found = [f"process {rank}: {own}" for rank, own in enumerate(found)]
     return FloatingPointError(
-        f"step {step}: the loss or its gradient is not finite, in this process or another: "
-        f"{numbers}; image ids {image_ids}.{kept} The weights are those of step {step - 1}. "
-        "Lower optimizer.lr or train.clip_norm, or lengthen schedule.warmup."
+        f"step {step}: the loss or its gradient is not finite: {' '.join(found)} The weights are "
+        f"those of step {step - 1}. Lower optimizer.lr or train.clip_norm, or lengthen "
+        "schedule.warmup."
     )
+
+
+def read_failure(path: Path) -> tuple[int, Batch]:
+    """Step and batch that `not_finite_error` has kept.
+
+    Raises:
+        DataError: the file is no such batch.
+    """
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        targets = [
+            {key: Masks(**own) if isinstance(own, dict) else own for key, own in target.items()}
+            for target in stored["targets"]
+        ]
+        sizes = tuple((int(height), int(width)) for height, width in stored["sizes"])
+        columns = zip(stored["image_ids"], sizes, strict=True)
+        infos = [ImageInfo(image_id, size, size) for image_id, size in columns]
+        images = ImageBatch(stored["pixels"], sizes)
+        return int(stored["step"]), Batch(images, cast(list[Target], targets), infos)
+    except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+    except pickle.PickleError:
+        reason = "it holds something else"
+    raise DataError(
+        f"{path}: this is no batch of a failed step ({reason}); give RUN/failures/step_N.pt"
+    )
+
+
+def weights_of(path: Path, step: int) -> Path:
+    """Where the weights before the failed `step` are, given the file of a batch."""
+    return path.with_name(f"step_{step}.safetensors")
 
 
 def _save(batch: Batch, facts: Mapping[str, float], step: int, folder: Path) -> Path:
@@ -76,7 +127,20 @@ def _save(batch: Batch, facts: Mapping[str, float], step: int, folder: Path) -> 
         "image_ids": [info.image_id for info in infos],
         "pixels": images.pixels,
         "sizes": images.sizes,
-        "targets": [dict(target) for target in targets],
+        "targets": [{key: _plain(own) for key, own in target.items()} for target in targets],
     }
     torch.save(content, path)
     return path
+
+
+def _plain(value: object) -> object:
+    if not isinstance(value, Masks):
+        return value
+    return {"points": value.points, "rings": value.rings, "objects": value.objects}
+
+
+def _save_weights(detector: nn.Module, path: Path) -> None:
+    """Parameters and buffers; of copies, because tensors in a file may not share memory."""
+    state = detector.state_dict()
+    layout = torch.contiguous_format
+    save_file({name: own.cpu().clone(memory_format=layout) for name, own in state.items()}, path)

@@ -100,7 +100,9 @@ class TrainingStep:
             discard_all(self.detector)
             facts = {name: loss.item() for name, loss in losses.items()}
             facts |= {"gradient norm": norm.item(), "learning rate": lr}
-            raise not_finite_error(batch, facts, step=step, folder=self._failures)
+            raise not_finite_error(
+                batch, facts, step=step, detector=self.detector, folder=self._failures
+            )
         if self._clip_norm is not None:
             clip_grads_with_norm_(self.detector.parameters(), self._clip_norm, norm)
         self.optimizer.step()

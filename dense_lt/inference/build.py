@@ -70,14 +70,20 @@ def run_config(folder: Path) -> Path:
 
 def load_detector(stored: Checkpoint, config: ExperimentConfig, device: torch.device) -> Detector:
     """The detector that `config` describes, on `device`, with the weights of a checkpoint."""
-    categories = CategoryTable.from_json(stored.categories)
+    detector = build_bare(CategoryTable.from_json(stored.categories), config, device)
+    restore_model(detector, stored)
+    return detector
+
+
+def build_bare(
+    categories: CategoryTable, config: ExperimentConfig, device: torch.device
+) -> Detector:
+    """The detector that `config` describes, on `device`, without the weights of any training."""
     # The checkpoint brings all weights; pretrained ones need not be there any more.
     backbone = config.model.backbone.model_copy(update={"pretrained": False, "weights": None})
     model = config.model.model_copy(update={"backbone": backbone})
     counts = ClassCounts(categories.image_counts, categories.instance_counts)
-    detector = to_device(build_detector(model, len(categories), counts), config, device)
-    restore_model(detector, stored)
-    return detector
+    return to_device(build_detector(model, len(categories), counts), config, device)
 
 
 def to_device(detector: Detector, config: ExperimentConfig, device: torch.device) -> Detector:

@@ -3,10 +3,12 @@
 Bit for bit on a CPU: weights, their average, optimizer, gradient statistics, random states.
 """
 
+import json
 import os
 import random
 import signal
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -195,6 +197,70 @@ def test_a_signal_ends_an_evaluation_at_once(folder, command, whole, number):
     assert load_checkpoint(latest_checkpoint(folder / name)).step == 6
     assert run_forked([*arguments, "--resume"]).status == 0
     assert_same(folder, name)
+
+
+def test_a_step_with_a_bad_loss_is_replayed_by_the_command_that_is_named(folder, command, whole):
+    ended = run_forked(command("wild", SHORT, "optimizer.lr=1e30", "schedule.warmup=0"))
+    assert ended.status == 3
+    (message,) = errors_of(ended)
+    file = next((folder / "wild" / "failures").glob("*.pt"))
+    assert f"The batch is in {file}; `dense-lt replay {file}` shows where" in message
+    again = run_forked(["replay", str(file)])
+    assert again.status == 0, again.text
+    assert f"with the weights of {file.with_suffix('.safetensors')}" in again.text
+    assert "forward: " in again.text
+    assert ", the first of " in again.text
+    good = latest_checkpoint(folder / "whole")
+    healed = run_forked(["replay", str(file), "--checkpoint", str(good)])
+    assert healed.status == 1
+    assert "The step is finite now" in healed.text
+    assert "forward: all " in healed.text
+
+
+def test_what_cannot_be_replayed_is_told(folder, command, whole):
+    wrong = run_forked(["replay", str(folder / "config.yaml")])
+    assert wrong.status == 2
+    assert "config.yaml: this is no batch of a failed step" in errors_of(wrong)[0]
+
+
+KILLED_ONCE = """
+import os, signal, sys
+from dense_lt.cli.main import main
+from dense_lt.engine.step import TrainingStep
+
+def step_or_die(self, batch, number, step=TrainingStep.__call__):
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if first and number == 7 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, number)
+
+TrainingStep.__call__ = step_or_die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_that_lost_a_process(folder, command, whole):
+    """From the last checkpoint, though the command does not say --resume but --overwrite."""
+    (folder / "killed_once.py").write_text(KILLED_ONCE)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
+    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    script = [str(folder / "killed_once.py"), *command("elastic", SHORT, "--overwrite")]
+    completed = subprocess.run(
+        [sys.executable, *launcher, *script],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stderr.count("error: another process of this run has ended") == 1
+    environment = json.loads((folder / "elastic" / "environment.json").read_text())
+    assert [entry["step"] for entry in environment["resumed"]] == [6]
+    one, two = (load_checkpoint(latest_checkpoint(folder / own)) for own in ("whole", "elastic"))
+    assert two.step == 12
+    for name, tensor in one.model.items():
+        torch.testing.assert_close(two.model[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.fixture

@@ -282,7 +282,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(folder, command, c
     message = capsys.readouterr().err
     assert "the loss or its gradient is not finite" in message
     assert "Lower optimizer.lr" in message
-    (batch,) = (folder / "wild" / "failures").iterdir()
+    (batch,) = (folder / "wild" / "failures").glob("*.pt")
     assert torch.load(batch, weights_only=True)["pixels"].shape == (4, 3, 64, 64)
     assert not (folder / "wild" / "checkpoints").exists()
 
