@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for name, (letter, text) in OPTIONS.items():
         group.add_argument(
-            f"--{name}", nargs="+", type=_strength(name), default=[], metavar=letter, help=text
+            f"--{name}", nargs="+", type=strength(name), default=[], metavar=letter, help=text
         )
     group.add_argument(
         "--classifier",
@@ -57,19 +57,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _strength(name: str) -> Callable[[str], float]:
+def strength(name: str) -> Callable[[str], float]:
     """Reads the strength of one method; 0 is the raw scores, except of FRACAL."""
     with_zero = name == "fracal"
     allowed = f"a number {'from 0' if with_zero else 'above 0'} to {STRONGEST:g}"
 
     def read(text: str) -> float:
         try:
-            strength = float(text)
+            value = float(text)
         except ValueError:
-            strength = float("nan")
-        if not 0 <= strength <= STRONGEST or (strength == 0 and not with_zero):
+            value = float("nan")
+        if not 0 <= value <= STRONGEST or (value == 0 and not with_zero):
             raise argparse.ArgumentTypeError(f"{text!r}: it must be {allowed}")
-        return strength
+        return value
 
     return read
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "report",
     "data": "data",
     "predict": "predict",
+    "export": "export",
     "profile": "profile",
     "backbones": "backbones",
     "replay": "replay",

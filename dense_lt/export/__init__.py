@@ -1,0 +1,1 @@
+"""Trained detectors as one file that runs without this package."""

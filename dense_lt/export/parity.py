@@ -1,0 +1,125 @@
+"""Does a file give what PyTorch gives?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dense_lt.export.tracing import trial_images
+from dense_lt.models.detector import Detector
+from dense_lt.structures import ImageBatch, Size
+from dense_lt.utils.errors import ConfigError
+
+Program = Callable[[Tensor, Tensor], Sequence[Tensor]]
+"""Pixels (B, 3, H, W) and sizes (B, 2) -> the outputs."""
+
+BATCHES = (1, 3)
+"""Numbers of images."""
+
+BOX_TOLERANCE = 0.05
+"""Pixels."""
+
+SCORE_TOLERANCE = 1e-4
+
+ODD_SHARE = 0.01
+"""Of the detections may have no counterpart: where two scores, or an overlap and its limit, are
+equal up to rounding, suppression and caps fall either way."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest differences of two results."""
+
+    boxes: float  # pixels
+    scores: float
+    odd: int = 0  # detections without counterpart
+    count: int = 0  # detections
+
+    def __or__(self, other: Difference) -> Difference:
+        """Of both."""
+        return Difference(
+            max(self.boxes, other.boxes),
+            max(self.scores, other.scores),
+            self.odd + other.odd,
+            self.count + other.count,
+        )
+
+    def __str__(self) -> str:
+        odd = f"; {self.odd} of {self.count} detections without counterpart" if self.odd else ""
+        return f"boxes {self.boxes:.2g} pixels, scores {self.scores:.2g}{odd}"
+
+    def check(self) -> None:
+        """Refuse differences that rounding does not explain.
+
+        Raises:
+            ConfigError: so it is.
+        """
+        close = self.boxes <= BOX_TOLERANCE and self.scores <= SCORE_TOLERANCE  # False of nan
+        if not close or self.odd > ODD_SHARE * self.count:
+            raise ConfigError(
+                f"the exported program differs from PyTorch: {self}; allowed: boxes "
+                f"{BOX_TOLERANCE:g} pixels, scores {SCORE_TOLERANCE:g}, {ODD_SHARE:.0%} of the "
+                "detections. No file was written; try the other --format, or --output raw"
+            )
+
+
+def compare(program: Program, reference: Program, sizes: Sequence[Size]) -> Difference:
+    """Run both on batches of `BATCHES` images of each of `sizes`."""
+    difference = Difference(0.0, 0.0)
+    for size in sizes:
+        for count in BATCHES:
+            images = trial_images(count, size)
+            with torch.no_grad():
+                given, expected = program(*images), reference(*images)
+            same = compare_raw if len(given) == 2 else compare_detections
+            difference |= same(given, expected)
+    return difference
+
+
+def as_predicted(detector: Detector) -> Program:
+    """What the detector itself finds, as `DetectionOutput` gives it."""
+
+    def run(pixels: Tensor, sizes: Tensor) -> list[Tensor]:
+        found = detector(ImageBatch(pixels, tuple((h, w) for h, w in sizes.tolist())))
+        images = [torch.full_like(own.labels, i) for i, own in enumerate(found)]
+        columns = ([own.boxes, own.scores, own.labels] for own in found)
+        return [torch.cat(parts) for parts in (*zip(*columns, strict=True), images)]
+
+    return run
+
+
+def compare_raw(given: Sequence[Tensor], expected: Sequence[Tensor]) -> Difference:
+    """Of scores (B, R, C) and boxes (B, R, 4)."""
+    scores, boxes = (_largest(a, b) for a, b in zip(given, expected, strict=True))
+    return Difference(boxes, scores)
+
+
+def compare_detections(given: Sequence[Tensor], expected: Sequence[Tensor]) -> Difference:
+    """Of boxes (D, 4), scores (D,), labels (D,) and images (D,), in any order.
+
+    Two detections of one class and image are counterparts if they are equal up to the tolerances.
+    """
+    one, two = (
+        torch.cat([boxes, scores[:, None]], dim=1).double()
+        for boxes, scores, *_ in (given, expected)
+    )
+    apart = (one[:, None] - two).abs()  # (D, E, 5)
+    boxes, scores = apart[..., :4].amax(-1), apart[..., 4]
+    pairs = (boxes <= BOX_TOLERANCE) & (scores <= SCORE_TOLERANCE)
+    for a, b in zip(given[2:], expected[2:], strict=True):
+        pairs &= a[:, None] == b
+    odd = int((~pairs.any(1)).sum() + (~pairs.any(0)).sum())
+    if not pairs.any():
+        return Difference(0.0, 0.0, odd, len(one) + len(two))
+    return Difference(
+        float(boxes[pairs].max()), float(scores[pairs].max()), odd, len(one) + len(two)
+    )
+
+
+def _largest(given: Tensor, expected: Tensor) -> float:
+    if given.shape != expected.shape:
+        return float("inf")
+    return float((given - expected).abs().max())

@@ -1,0 +1,131 @@
+"""`dense-lt export`: one file, and nothing of this package is needed to run it."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from helpers.export_models import CLASSES, model_settings, write_run
+
+import dense_lt
+from dense_lt.cli.main import main
+from dense_lt.export import build
+from dense_lt.structures import ImageBatch
+
+TWO_STAGE = {"kind": "two_stage", "backbone": {"name": "test_resnet"}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "run", model_settings("atss"))
+
+
+def blocks(height, width):
+    """An image of coloured squares."""
+    cells = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    return cells.repeat(8, axis=0).repeat(8, axis=1)
+
+
+def test_an_onnx_file_finds_what_predict_finds(run, tmp_path, capsys):
+    out = tmp_path / "new" / "detector.onnx"
+    assert main(["export", "--run", str(run), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "4 classes, batches of any number of images with sides that 32 divides" in said
+    assert "largest difference to PyTorch: boxes" in said
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+    image = blocks(56, 72)
+    trained = dense_lt.load_run(run, device="cpu")
+    pixels = np.zeros((2, 3, 64, 96), dtype=np.uint8)
+    pixels[:, :, :56, :72] = image.transpose(2, 0, 1)
+    sizes = np.array([[56, 72], [56, 72]])
+    session = onnxruntime.InferenceSession(out.read_bytes())
+    boxes, scores, labels, images = session.run(None, {"pixels": pixels, "sizes": sizes})
+    with torch.no_grad():
+        own = trained.detector(ImageBatch(torch.from_numpy(pixels), ((56, 72), (56, 72))))[1]
+    assert len(own.scores) > 10
+    np.testing.assert_allclose(boxes[images == 1], own.boxes, atol=1e-3)
+    np.testing.assert_allclose(scores[images == 1], own.scores, atol=1e-5)
+    np.testing.assert_array_equal(labels[images == 1], own.labels)
+
+    facts = session.get_modelmeta().custom_metadata_map
+    facts = {name: json.loads(text) for name, text in facts.items()}
+    assert facts["names"] == list(CLASSES.names)
+    assert facts["category_ids"] == list(CLASSES.dataset_ids)
+    assert facts["multiple_of"] == 32
+    assert facts["size"] is None
+    assert facts["outputs"] == ["boxes", "scores", "labels", "images"]
+    normalizer = trained.detector.normalizer
+    np.testing.assert_allclose(facts["mean"], normalizer.mean.flatten(), rtol=1e-6)
+    np.testing.assert_allclose(facts["std"], normalizer.std.flatten(), rtol=1e-6)
+    assert facts["resize"] == {"kind": "short_side", "short": [800], "long": 1333}
+
+
+def test_a_torch_file_of_fixed_size_with_calibrated_raw_scores(run, tmp_path, capsys):
+    out = tmp_path / "detector.pt2"
+    options = ["--output", "raw", "--size", "64", "96", "--norcal", "0.5"]
+    assert main(["export", "--run", str(run), "--out", str(out), *options]) == 0
+    assert "of images of 64 x 96 pixels" in capsys.readouterr().out
+    extra = {"dense_lt.json": ""}
+    program = torch.export.load(str(out), extra_files=extra).module()
+    facts = {name: json.loads(text) for name, text in json.loads(extra["dense_lt.json"]).items()}
+    assert facts["size"] == [64, 96]
+    assert facts["calibration"] == ["norcal", 0.5]
+    scores, boxes = program(
+        torch.zeros(4, 3, 64, 96, dtype=torch.uint8), torch.tensor([[64, 96]] * 4)
+    )
+    assert scores.shape == (4, 8 * 12 + 4 * 6, 4)
+    assert boxes.shape == (4, 8 * 12 + 4 * 6, 4)
+
+
+def test_a_file_that_differs_is_not_left_behind(run, tmp_path, capsys, monkeypatch):
+    def read(path, format):
+        assert path.is_file()
+        return lambda pixels, sizes: (
+            torch.ones(len(pixels), 120, 4),
+            torch.ones(len(pixels), 120, 4),
+        )
+
+    monkeypatch.setattr(build, "read", read)
+    out = tmp_path / "detector.pt2"
+    out.write_text("an older one")
+    options = ["--output", "raw", "--size", "64", "96"]
+    assert main(["export", "--run", str(run), "--out", str(out), *options]) == 2
+    assert "differs from PyTorch: boxes" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert out.read_text() == "an older one"
+
+
+def test_two_stages_are_refused_in_words(tmp_path, capsys):
+    folder = write_run(tmp_path / "run", TWO_STAGE)
+    assert main(["export", "--run", str(folder), "--out", str(tmp_path / "a.pt2")]) == 2
+    said = capsys.readouterr().err
+    assert "model.kind is two_stage, but only one-stage detectors can be exported" in said
+    assert not (tmp_path / "a.pt2").exists()
+
+
+def test_a_name_that_does_not_say_the_format_is_refused(run, tmp_path, capsys):
+    assert main(["export", "--run", str(run), "--out", str(tmp_path / "detector")]) == 2
+    assert "let it end with .onnx or .pt2, or give --format" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert main(["export", "--run", str(run), "--out", str(tmp_path / "a.onnx")]) == 2
+    said = capsys.readouterr().err
+    assert "--format onnx needs the package onnxscript" in said
+    assert "pip install dense_lt[export]" in said
+
+
+@pytest.mark.parametrize("options", [["--size", "8", "64"], ["--norcal", "-1"], ["--norcal", "x"]])
+def test_bad_values_are_refused(run, tmp_path, capsys, options):
+    with pytest.raises(SystemExit):
+        main(["export", "--run", str(run), "--out", str(tmp_path / "a.onnx"), *options])
+    assert "a side is a whole number" in (said := capsys.readouterr().err) or "above 0" in said
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
+    assert main(["export", "--run", str(tmp_path), "--out", str(tmp_path / "a.pt2")]) == 2
+    assert "this is no run folder" in capsys.readouterr().err

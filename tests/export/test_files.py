@@ -1,0 +1,58 @@
+"""Every head as a file: what onnxruntime and torch.export find is what PyTorch finds."""
+
+import pytest
+from helpers.export_models import HEADS, small_detector
+
+from dense_lt.export.dense import DetectionOutput, RawOutput
+from dense_lt.export.files import read, write
+from dense_lt.export.parity import as_predicted, compare
+from dense_lt.export.suppression import suppress, suppress_in_onnx
+from dense_lt.export.tracing import trace
+
+BOXES, SCORES = 1e-3, 1e-5
+"""Tighter than what `dense-lt export` demands; these images are small."""
+
+
+def module_of(detector, output, format):
+    if output == "raw":
+        return RawOutput(detector).eval()
+    return DetectionOutput(detector, suppress_in_onnx if format == "onnx" else suppress).eval()
+
+
+def written(module, path, format, *, size, multiple_of):
+    write(trace(module, size, multiple_of), path, format, names=module.names, metadata={})
+    return read(path, format)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_gives_the_same_in_onnxruntime(head, tmp_path):
+    """The head and all that follows; backbones and pyramids are in the slow test."""
+    module = RawOutput(small_detector(head, plain_maps=True)).eval()
+    program = written(module, tmp_path / "a.onnx", "onnx", size=(64, 96), multiple_of=None)
+    difference = compare(program, module, [(64, 96)])
+    assert difference.boxes < BOXES
+    assert difference.scores < SCORES
+
+
+def test_a_torch_file_takes_any_size(tmp_path):
+    detector = small_detector("paa", plain_maps=True)
+    module = module_of(detector, "detections", "torch")
+    program = written(module, tmp_path / "a.pt2", "torch", size=(64, 96), multiple_of=16)
+    difference = compare(program, as_predicted(detector), [(64, 64), (80, 96)])
+    assert difference.count > 100
+    assert difference.odd == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torch"])
+@pytest.mark.parametrize("output", ["raw", "detections"])
+@pytest.mark.parametrize("head", HEADS)
+def test_whole_detectors_of_open_size_give_the_same(head, output, format, tmp_path):
+    detector = small_detector(head)
+    module = module_of(detector, output, format)
+    program = written(module, tmp_path / "a", format, size=(64, 96), multiple_of=32)
+    reference = module if output == "raw" else as_predicted(detector)
+    difference = compare(program, reference, [(64, 64), (64, 96)])
+    assert difference.boxes < BOXES
+    assert difference.scores < SCORES
+    assert difference.odd == 0
