@@ -92,6 +92,7 @@ class Target(TypedDict):
     masks: NotRequired[Masks]  # of M objects, present when masks are learnt
     checked: NotRequired[Tensor]  # (C,) bool: classes whose objects are all marked; absent: all are
     ignored: NotRequired[Tensor]  # (G, 4) float32 xyxy: crowds, no background; G is not 0
+    chance: NotRequired[Tensor]  # () int64: seeds what is drawn for the image; absent: unseeded
 
 
 class Sample(TypedDict):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from dense_lt.utils.distributed import sum_over_processes
+from dense_lt.utils.distributed import sum_over_processes, world_size
 from dense_lt.utils.errors import DataError
 
 _EPSILON = 1e-10
@@ -116,6 +116,15 @@ class GradientStatistics(nn.Module):
         self.steps += finite
         self.dropped += ~finite
         self._pending = None
+
+
+def of_plain_sums() -> float:
+    """Weight of a note that is a sum over this process's rows, whatever the loss is divided by.
+
+    Losses are divided by the positives per process, so their notes are W times a share of those of
+    the joint batch, and are committed with 1/W. With this weight a plain sum is so, too.
+    """
+    return float(world_size())
 
 
 def named_statistics(model: nn.Module) -> dict[str, GradientStatistics]:

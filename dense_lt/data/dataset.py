@@ -20,7 +20,7 @@ from dense_lt.data.images import (
     read_image,
 )
 from dense_lt.data.outlines import Outlines
-from dense_lt.data.sampling import Draw
+from dense_lt.data.sampling import Draw, chance_at
 from dense_lt.data.table import AnnotationTable, Names
 from dense_lt.data.transforms import Annotated, Transform, scale_objects, write_planes
 from dense_lt.ops.matching import IGNORE
@@ -161,7 +161,7 @@ class DetectionDataset:
             sample = self.mixer(self, sample, draw, rng)
         keys = (self._seed, draw.position), (self._seed, draw.step, STEP)
         sample = self._transform.prepare(sample, *keys)
-        target = target_of(sample)
+        target: Target = {**target_of(sample), "chance": chance_at(self._seed, draw.position)}
         return Prepared(sample, target, self.info(draw.index, input_size=sample.size))
 
     def raw(self, index: int) -> Annotated:

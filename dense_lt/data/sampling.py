@@ -11,11 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from dense_lt.data.epochs.base import Epochs
 
-GROUPS = 2
-"""Last part of a random key: in which order groups of one shape come."""
+GROUPS, CHANCE = 2, 12
+"""Last part of a random key: in which order groups of one shape come; what the model draws."""
+
+
+def chance_at(seed: int, position: int) -> Tensor:
+    """() int64 in [0, 2^31): seeds what the model draws for the sample at a position."""
+    words = np.random.SeedSequence((seed, position, CHANCE)).generate_state(1)
+    return torch.tensor(int(words[0]) >> 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dense_lt.balance.modulation import Column, Modulator, with_column
 from dense_lt.balance.row_weights import Groups, RowPolicy, images_of_rows
-from dense_lt.balance.statistics import GradientStatistics
+from dense_lt.balance.statistics import GradientStatistics, of_plain_sums
 from dense_lt.losses.logits import LogitMap, require_plain, weight_of
 from dense_lt.ops.matching import BACKGROUND
 from dense_lt.ops.sigmoid_loss.arguments import Matrices, Modulation, as_tuple
@@ -294,7 +294,7 @@ class SigmoidLoss(nn.Module):
         if not sums.loss.requires_grad:  # evaluation, or a frozen classifier
             return
         classes = slice(self.num_classes)
-        weight = scale if self.note_scaled else 1.0
+        weight = scale if self.note_scaled else of_plain_sums()
         if self.logit_map is not None:
             weight = weight * self.logit_map.factor
         self.statistics.note(sums.positive[classes], sums.negative[classes], weight=weight)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dense_lt.data.epochs.repeated import RepeatedImages
-from dense_lt.data.sampling import BatchSampler, EpochOrder
+from dense_lt.data.sampling import BatchSampler, EpochOrder, chance_at
 
 
 def _order(factors, *, rounding="stochastic", seed=3, **grouping) -> EpochOrder:
@@ -93,3 +93,11 @@ def test_grouping_keeps_every_image_once_an_epoch():
 def test_grouped_order_goes_on_from_any_position(start):
     order = _order([1, 1.5] * 10 + [1] * 3, **GROUPED)
     assert list(islice(order.draws(start), 30)) == list(islice(order.draws(), start, start + 30))
+
+
+def test_chance_of_the_model_depends_on_seed_and_position_alone():
+    seeds = [int(chance_at(3, position)) for position in range(100)]
+    assert seeds == [int(chance_at(3, position)) for position in range(100)]
+    assert len(set(seeds)) == 100
+    assert seeds[0] != int(chance_at(4, 0))
+    assert all(0 <= own < 2**31 for own in seeds)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helpers import processes  # says what is imported before
+
+assert processes
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["dense_lt.cli.training_run", "torch.utils.tensorboard", "pytest", "concurrent.futures.thread"]
-)
 
 
 class Ended(NamedTuple):

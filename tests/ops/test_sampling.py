@@ -1,7 +1,7 @@
 import torch
 
 from dense_lt.ops.matching import BACKGROUND, IGNORE
-from dense_lt.ops.sampling import sample_matches
+from dense_lt.ops.sampling import generator_of, sample_matches
 
 
 def test_positives_up_to_their_share_then_background_and_nothing_ignored():
@@ -36,3 +36,19 @@ def test_the_generator_of_torch_decides():
     torch.manual_seed(3)
     assert torch.equal(first, sample_matches(matches, count=10, positive_fraction=0.5))
     assert not torch.equal(first, second)
+
+
+def test_the_seed_of_an_image_decides_whatever_was_drawn_before():
+    """So the same regions learn, whichever process has the image; other uses draw others."""
+    matches = torch.full((100,), BACKGROUND)
+    target = {"boxes": torch.zeros(0, 4), "chance": torch.tensor(7)}
+
+    def draw(use):
+        generator = generator_of(target, use)
+        return sample_matches(matches, count=10, positive_fraction=0.5, generator=generator)
+
+    first = draw(0)
+    torch.rand(3)
+    assert torch.equal(first, draw(0))
+    assert not torch.equal(first, draw(1))
+    assert generator_of({"boxes": torch.zeros(0, 4)}, 0) is None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dense_lt.balance.statistics import GradientStatistics
+from dense_lt.balance.statistics import GradientStatistics, of_plain_sums
 from dense_lt.losses.regions.base import mean_ratios, note_softmax, refuse_priors
 from dense_lt.ops.matching import BACKGROUND
 
@@ -88,7 +88,7 @@ class GroupSoftmaxLoss(nn.Module):
         sums = own.pending()
         index = torch.tensor(group, device=logits.device)
         everything = sums.new_zeros(2, self.num_classes).index_copy(1, index, sums)
-        self.statistics.note(*everything)
+        self.statistics.note(*everything, weight=of_plain_sums())
 
     def scores(self, logits: Tensor) -> Tensor:
         """See `RegionClassificationLoss`."""

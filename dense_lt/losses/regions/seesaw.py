@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dense_lt.balance.statistics import GradientStatistics
+from dense_lt.balance.statistics import GradientStatistics, of_plain_sums
 from dense_lt.losses.regions.base import mean_ratios, note_softmax, refuse_priors
 from dense_lt.utils.distributed import sum_over_processes
 
@@ -76,7 +76,8 @@ class SeesawLoss(nn.Module):
         if objectness is not None:
             loss = loss + functional.cross_entropy(objectness, (labels < 0).long(), reduction="sum")
         if logits.requires_grad:
-            note_softmax(self.statistics, log_probabilities.detach().exp(), own)
+            probabilities = log_probabilities.detach().exp()
+            note_softmax(self.statistics, probabilities, own, weight=of_plain_sums())
         return self.weight * loss / normalizer
 
     def _log_factor(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dense_lt.balance.statistics import GradientStatistics
+from dense_lt.balance.statistics import GradientStatistics, of_plain_sums
 from dense_lt.losses.regions.base import mean_ratios, note_softmax, refuse_priors
 from dense_lt.ops.matching import BACKGROUND
 
@@ -77,7 +77,7 @@ class SoftmaxLoss(nn.Module):
                 log_probabilities.detach().exp(),
                 targets,
                 row_weight=None if weight is None else weight[targets],
-                weight=scale if self.note_scaled else 1.0,
+                weight=scale if self.note_scaled else of_plain_sums(),
             )
         return loss * scale
 

@@ -77,7 +77,7 @@ def build_two_stage(
         normalizer=normalizer,
         pyramid=pyramid,
         proposals=proposals,
-        sampler=_sampler(config.regions, config.regions.positive_iou),
+        sampler=_sampler(config.regions, config.regions.positive_iou, stage=1),
         head=_box_head(config, loss.classification, pyramid),
         loss=loss,
         inference=_inference(config, loss),
@@ -99,7 +99,7 @@ def _stages(
         flow = cascade.mask_flow and number > 0
         stages.append(
             Stage(
-                sampler=_sampler(config.regions, iou),
+                sampler=_sampler(config.regions, iou, stage=number + 1),
                 head=_box_head(config, loss.classification, pyramid),
                 loss=loss,
                 weight=weight,
@@ -109,12 +109,13 @@ def _stages(
     return stages
 
 
-def _sampler(config: RegionsConfig, iou: float) -> RegionSampler:
+def _sampler(config: RegionsConfig, iou: float, *, stage: int) -> RegionSampler:
     return RegionSampler(
         MaxIoUAssigner(positive_iou=iou, background_iou=iou, low_quality=config.low_quality),
         count=config.samples,
         positive_fraction=config.positive_fraction,
         add_ground_truth=config.add_ground_truth,
+        stage=stage,
     )
 
 

@@ -16,7 +16,7 @@ from dense_lt.models.priors import PriorGenerator
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import clip_boxes_to_image, paired_iou
 from dense_lt.ops.layout import rows_of_map
-from dense_lt.ops.sampling import sample_matches
+from dense_lt.ops.sampling import generator_of, sample_matches
 from dense_lt.ops.selection import class_wise_nms
 from dense_lt.structures import DensePredictions, Losses, Priors, Size, Target
 from dense_lt.utils.distributed import normalizer_over_processes
@@ -128,7 +128,10 @@ class ProposalLoss(NamedTuple):
             matches = self.assigner(priors, target["boxes"])
             matches = ignore_crowds(matches, priors.boxes, target)
             sampled = sample_matches(
-                matches, count=self.samples, positive_fraction=self.positive_fraction
+                matches,
+                count=self.samples,
+                positive_fraction=self.positive_fraction,
+                generator=generator_of(target, 0),
             )
             matches = matches[sampled]
             labels.append(matches >= 0)

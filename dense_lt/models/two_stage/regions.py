@@ -15,7 +15,7 @@ from dense_lt.models.assigners.base import Assigner
 from dense_lt.models.assigners.crowds import ignore_crowds
 from dense_lt.ops.boxes import box_area
 from dense_lt.ops.matching import labels_of_matches
-from dense_lt.ops.sampling import sample_matches
+from dense_lt.ops.sampling import generator_of, sample_matches
 from dense_lt.structures import Priors, Target
 
 
@@ -58,12 +58,17 @@ class RegionSampler:
         count: int = 512,
         positive_fraction: float = 0.25,
         add_ground_truth: bool = True,
+        stage: int = 1,
     ) -> None:
-        """`assigner` must ignore nothing; see `RegionsConfig` for the rest."""
+        """`assigner` must ignore nothing; see `RegionsConfig` for the rest.
+
+        Samplers of different `stage` (1, 2, ...) draw independently of each other.
+        """
         self.assigner = assigner
         self.count = count
         self.positive_fraction = positive_fraction
         self.add_ground_truth = add_ground_truth
+        self.stage = stage
 
     @torch.no_grad()
     def __call__(self, proposals: Sequence[Tensor], targets: Sequence[Target]) -> SampledRegions:
@@ -81,7 +86,12 @@ class RegionSampler:
         if len(boxes):
             matches = self.assigner(Priors(boxes, (len(boxes),), (1,)), target["boxes"])
             matches = ignore_crowds(matches, boxes, target)
-        rows = sample_matches(matches, count=self.count, positive_fraction=self.positive_fraction)
+        rows = sample_matches(
+            matches,
+            count=self.count,
+            positive_fraction=self.positive_fraction,
+            generator=generator_of(target, self.stage),
+        )
         boxes, matches = boxes[rows], matches[rows]
         truth = boxes.clone()
         truth[matches >= 0] = target["boxes"][matches[matches >= 0]]
