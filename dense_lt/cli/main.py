@@ -21,8 +21,8 @@ COMMANDS = {
     "predict": "predict",
     "export": "export",
     "profile": "profile",
-    "backbones": "backbones",
     "replay": "replay",
+    "backbones": "backbones",
     "sweep": "sweep",
     "import-weights": "import_weights",
     "demo": "demo",
@@ -31,7 +31,6 @@ COMMANDS = {
 
 USER_ERROR = 2
 TRAINING_FAILED = 3
-
 MACHINE_FAILED = 4
 INTERRUPTED = 130
 STATUS = (
@@ -39,6 +38,7 @@ STATUS = (
     (FloatingPointError, TRAINING_FAILED),
     (MachineError, MACHINE_FAILED),
 )
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""

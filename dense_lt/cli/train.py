@@ -33,13 +33,19 @@ def run(arguments: argparse.Namespace) -> int:
     from dense_lt.cli.training_run import dry_run, train
     from dense_lt.config.load import load_config
     from dense_lt.utils.devices import choose_device
-    from dense_lt.utils.distributed import process_group
+    from dense_lt.utils.distributed import process_group, restarts
     from dense_lt.utils.logs import set_up_logs
 
     set_up_logs(quiet=int(os.environ.get("RANK", "0")) > 0)
+    again = restarts() > 0  # what torchrun starts again goes on, and deletes nothing
     config = load_config(arguments.config, arguments.overrides)
     device = choose_device(config.device)
     with process_group(device):
         if arguments.dry_run:
             return dry_run(config, device)
-        return train(config, device, resume=arguments.resume, overwrite=arguments.overwrite)
+        return train(
+            config,
+            device,
+            resume=arguments.resume or again,
+            overwrite=arguments.overwrite and not again,
+        )

@@ -111,6 +111,11 @@ def barrier() -> None:
         dist.barrier()
 
 
+def restarts() -> int:
+    """How often torchrun has started this run again (--max-restarts)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the group that torchrun announces in the environment, leave it at the end.

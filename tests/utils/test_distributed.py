@@ -30,3 +30,11 @@ def test_without_torchrun_no_group_is_joined(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with distributed.process_group(torch.device("cpu")):
         assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(("stated", "count"), [(None, 0), ("0", 0), ("2", 2)])
+def test_torchrun_says_how_often_it_has_started_a_run_again(monkeypatch, stated, count):
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+    if stated:
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", stated)
+    assert distributed.restarts() == count
