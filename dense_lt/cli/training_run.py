@@ -26,7 +26,7 @@ from dense_lt.engine.build import (
     resolved,
 )
 from dense_lt.engine.checkpoint import Checkpoint, restore_training
-from dense_lt.engine.loop import fit
+from dense_lt.engine.loop import Periods, fit
 from dense_lt.engine.resume import (
     check_categories,
     check_config,
@@ -36,7 +36,7 @@ from dense_lt.engine.resume import (
 from dense_lt.engine.run_folder import RunFolder, check_free, clear, occupied, write_environment
 from dense_lt.engine.step import TrainingStep
 from dense_lt.engine.trackers import check_trackers
-from dense_lt.engine.writers import Metrics
+from dense_lt.engine.writers import Metrics, has_evaluation
 from dense_lt.structures import Batch
 from dense_lt.utils import distributed
 from dense_lt.utils.environment import command, git_commit, versions
@@ -106,6 +106,8 @@ def _train(
             save.keep_if_best(step, metrics)
             return metrics
 
+        if _lacks_evaluation(run, periods, done):
+            recorder.evaluated(done, evaluate_and_rank(done))
         stopped = fit(
             training_step,
             _batches(config, parts, start=done * config.train.batch_size),
@@ -120,6 +122,12 @@ def _train(
         return 0
     logger.warning("stopped by %s; the same command with --resume goes on", stopped.name)
     return 128 + stopped
+
+
+def _lacks_evaluation(run: RunFolder, periods: Periods, done: int) -> bool:
+    """Whether a run was left in the evaluation after step `done`; that at the end comes anyway."""
+    due = periods.evaluate is not None and 0 < done < periods.total and not done % periods.evaluate
+    return distributed.broadcast_object(due and not has_evaluation(run.metrics, done))
 
 
 def dry_run(config: ExperimentConfig, device: torch.device) -> int:

@@ -102,6 +102,12 @@ class StatisticsWriter:
         write_atomically(self._path, json.dumps({"snapshots": self._snapshots}) + "\n")
 
 
+def has_evaluation(path: Path, step: int) -> bool:
+    """Whether the lines of JSON in `path` hold an evaluation after optimizer step `step`."""
+    records = map(json.loads, _lines(path))
+    return any(own["kind"] == "evaluation" and own["step"] == step for own in records)
+
+
 def _lines(path: Path) -> list[str]:
     """Whole lines of `path`; the last one is left out if a crash cut it."""
     if not path.is_file():

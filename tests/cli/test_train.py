@@ -207,7 +207,7 @@ sys.exit(main(sys.argv[2:]))
 
 @pytest.mark.parametrize(
     ("number", "status", "reached"),
-    [(signal.SIGKILL, -signal.SIGKILL, 6), (signal.SIGTERM, 143, 9)],
+    [(signal.SIGKILL, -signal.SIGKILL, 6), (signal.SIGTERM, 143, 8)],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(
     whole, folder, command, number, status, reached

@@ -6,6 +6,7 @@ from PIL import Image, ImageOps
 from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.upright import read_upright
+from dense_lt.utils.errors import MachineError
 
 SIZE = (30, 40)
 """Height and width of the test picture: bands of red, green and blue, from left to right."""
@@ -153,7 +154,15 @@ def test_another_size_than_annotated_names_both(tmp_path):
         read_image(tmp_path / "a.png", (50, 20))
 
 
+@pytest.mark.parametrize("folder", ["", "gone"])
+def test_a_folder_that_is_empty_or_gone_is_not_taken_for_a_missing_image(tmp_path, folder):
+    """As the place of a disk that is not mounted any more."""
+    with pytest.raises(MachineError, match=r"is not any more\. Mount or restore it"):
+        read_image(tmp_path / folder / "a.png", SIZE)
+
+
 def test_a_missing_image_names_itself(tmp_path):
+    (tmp_path / "b.png").touch()
     with pytest.raises(BadImageError, match=r"a.png: there is no such image"):
         read_image(tmp_path / "a.png", SIZE)
 

@@ -112,7 +112,8 @@ def test_resuming_finds_the_newest_checkpoint(tmp_path, checkpoint):
 def test_when_all_checkpoints_are_damaged_nothing_is_started(tmp_path):
     run = RunFolder(tmp_path)
     run.checkpoints.mkdir()
-    (run.checkpoints / "step_00000001.pt").write_bytes(b"torn")
+    for part in ("pt", "safetensors"):
+        (run.checkpoints / f"step_00000001.{part}").write_bytes(b"torn")
     with pytest.raises(DataError, match="no checkpoint that can be read"):
         find_checkpoint(run)
 
