@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     megabytes = exported.path.stat().st_size / 2**20
     size = (
-        f"images with sides that {exported.multiple_of} divides"
+        f"images with sides that {exported.multiple_of} divides, from {exported.least_side} on"
         if exported.size is None
         else "images of {} x {} pixels".format(*exported.size)
     )

@@ -19,7 +19,7 @@ from dense_lt.export.files import Format, read, require_packages, write
 from dense_lt.export.parity import Difference, as_predicted, compare
 from dense_lt.export.score_rule import ScoreRule, class_temperature, logit_adjustment, norcal
 from dense_lt.export.suppression import suppress, suppress_in_onnx
-from dense_lt.export.tracing import trace, trial_sizes
+from dense_lt.export.tracing import least_side, trace, trial_sizes
 from dense_lt.inference.build import load_detector, run_config
 from dense_lt.models.one_stage import OneStageDetector
 from dense_lt.structures import Size
@@ -37,8 +37,9 @@ class Exported:
 
     path: Path
     classes: int
-    size: Size | None  # height and width of the input; None: any that `multiple_of` divides
-    multiple_of: int
+    size: Size | None  # height and width of the input; None leaves them open:
+    multiple_of: int  # divides them then,
+    least_side: int  # which they are at least, pixels
     difference: Difference  # to PyTorch
 
 
@@ -81,8 +82,9 @@ def export_run(
     module = _module(detector, output, format, _rule(calibration, categories))
     metadata = _metadata(config, stored, categories, module, size, calibration)
     multiple_of = config.data.pad_to_multiple_of
-    sizes = trial_sizes(multiple_of) if size is None else [size]
-    program = trace(module, sizes[0], multiple_of if size is None else None)
+    stride = max(*detector.pyramid.strides, *detector.pyramid.backbone.strides)
+    sizes = trial_sizes(multiple_of, stride) if size is None else [size]
+    program = trace(module, sizes[0], multiple_of if size is None else None, stride)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(out.name + ".tmp")
     try:
@@ -95,7 +97,8 @@ def export_run(
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
-    return Exported(out, len(categories), size, multiple_of, difference)
+    least = least_side(multiple_of, stride)
+    return Exported(out, len(categories), size, multiple_of, least, difference)
 
 
 def _module(

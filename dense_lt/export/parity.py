@@ -67,13 +67,24 @@ class Difference:
 
 
 def compare(program: Program, reference: Program, sizes: Sequence[Size]) -> Difference:
-    """Run both on batches of `BATCHES` images of each of `sizes`."""
+    """Run both on batches of `BATCHES` images of each of `sizes`.
+
+    Raises:
+        ConfigError: one of them fails.
+    """
     difference = Difference(0.0, 0.0)
     for size in sizes:
         for count in BATCHES:
             images = trial_images(count, size)
-            with torch.no_grad():
-                given, expected = program(*images), reference(*images)
+            try:
+                with torch.no_grad():
+                    given, expected = program(*images), reference(*images)
+            except Exception as error:
+                raise ConfigError(
+                    f"the exported program fails on {count} images of {size[0]} x {size[1]} "
+                    f"pixels: {str(error).splitlines()[0]}. No file was written; give --size, or "
+                    "the other --format"
+                ) from error
             same = compare_raw if len(given) == 2 else compare_detections
             difference |= same(given, expected)
     return difference

@@ -25,21 +25,25 @@ TALKATIVE = ("onnx_ir", "torch.__trace")
 """Loggers of the exporters."""
 
 
-def trace(module: nn.Module, size: Size, multiple_of: int | None) -> ExportedProgram:
+def trace(
+    module: nn.Module, size: Size, multiple_of: int | None, stride: int = 1
+) -> ExportedProgram:
     """The program of `module`, which takes pixels (B, 3, H, W) and sizes (B, 2), for any B.
 
     Args:
         module: in evaluation mode, on the CPU.
         size: height and width of the images that it is traced with.
         multiple_of: sides that this number divides are accepted; None fixes them to `size`.
+        stride: of the coarsest map; sides are longer, as a map of one cell would be a constant.
 
     Raises:
         ConfigError: torch.export cannot follow the module.
     """
     shapes = {"pixels": {0: Dim("images", min=1, max=MOST_IMAGES)}}
     if multiple_of is not None:
-        most = LONGEST_SIDE // multiple_of
-        height, width = (Dim(f"{name}_cells", min=1, max=most) for name in ("height", "width"))
+        limits = {"min": least_side(multiple_of, stride) // multiple_of}
+        limits["max"] = LONGEST_SIDE // multiple_of
+        height, width = (Dim(f"{name}_cells", **limits) for name in ("height", "width"))
         shapes["pixels"] |= {2: multiple_of * height, 3: multiple_of * width}
     shapes["sizes"] = {0: shapes["pixels"][0]}
     try:
@@ -89,7 +93,14 @@ def quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def trial_sizes(multiple_of: int) -> Sequence[Size]:
-    """Two input sizes that `multiple_of` divides, for programs that take any."""
-    cells = [[-(-side // multiple_of) for side in size] for size in ((128, 192), (160, 96))]
-    return [(height * multiple_of, width * multiple_of) for height, width in cells]
+def least_side(multiple_of: int, stride: int) -> int:
+    """The first multiple with which the coarsest map, of `stride`, has two cells."""
+    return (stride // multiple_of + 1) * multiple_of
+
+
+def trial_sizes(multiple_of: int, stride: int = 1) -> Sequence[Size]:
+    """Two sizes that `multiple_of` divides at least twice, and of two cells of `stride` or more."""
+    sides = max(128, 2 * stride), max(192, 3 * stride)
+    height, width = (max(2, -(-side // multiple_of)) for side in sides)
+    sizes = ((height, width + 1), (height + 1, width))
+    return [(rows * multiple_of, columns * multiple_of) for rows, columns in sizes]

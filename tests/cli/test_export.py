@@ -32,7 +32,8 @@ def test_an_onnx_file_finds_what_predict_finds(run, tmp_path, capsys):
     out = tmp_path / "new" / "detector.onnx"
     assert main(["export", "--run", str(run), "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "4 classes, batches of any number of images with sides that 32 divides" in said
+    assert "4 classes, batches of any number of images with sides" in said
+    assert "sides that 32 divides, from 32 on" in said
     assert "largest difference to PyTorch: boxes" in said
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
@@ -49,6 +50,8 @@ def test_an_onnx_file_finds_what_predict_finds(run, tmp_path, capsys):
     np.testing.assert_allclose(boxes[images == 1], own.boxes, atol=1e-3)
     np.testing.assert_allclose(scores[images == 1], own.scores, atol=1e-5)
     np.testing.assert_array_equal(labels[images == 1], own.labels)
+    nothing = session.run(None, {"pixels": pixels, "sizes": np.zeros_like(sizes)})
+    assert [len(column) for column in nothing] == [0, 0, 0, 0], "all is padding"
 
     facts = session.get_modelmeta().custom_metadata_map
     facts = {name: json.loads(text) for name, text in facts.items()}

@@ -70,6 +70,14 @@ def test_outputs_of_another_shape_are_refused():
         ).check()
 
 
+def test_a_program_that_fails_is_refused_in_words():
+    def program(pixels, sizes):
+        raise NotImplementedError("no such kernel\nand much more")
+
+    with pytest.raises(ConfigError, match=r"fails on 1 images of 64 x 96 pixels: no such kernel\."):
+        compare(program, program, [(64, 96)])
+
+
 def test_batches_of_one_and_three_are_run_at_every_size():
     seen = []
 
