@@ -19,12 +19,14 @@ from dense_lt.engine.checkpoint import Checkpoint, latest_checkpoint, load_check
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.evaluation.build import build_evaluator, build_open_images_evaluator
 from dense_lt.evaluation.evaluator import Evaluator, RunFacts
+from dense_lt.evaluation.predictions import Predictions
 from dense_lt.evaluation.results import EvaluationResult
 from dense_lt.inference.build import load_detector, run_config
 from dense_lt.models.detector import Detector
 from dense_lt.utils import distributed
 from dense_lt.utils.allocator import keep_freed_memory
 from dense_lt.utils.devices import choose_device
+from dense_lt.utils.errors import ConfigError
 
 
 def evaluate_run(
@@ -77,13 +79,21 @@ def prepare_evaluation(
     device: torch.device,
     *,
     resume: bool = False,
+    best: str | None = None,
 ) -> Callable[[Detector, int, Path | None], list[EvaluationResult]]:
     """Read the ground truth; what comes back evaluates (detector, its step, folder or None).
 
     Under torchrun every process must call it, and predicts its share of the images. With `resume`
-    it keeps what was predicted into the folder before.
+    it keeps what was predicted into the folder before. `best` is the metric by which checkpoints
+    will be compared, if they are.
+
+    Raises:
+        ConfigError: there will be no number called `best`.
+        DataError: the ground truth cannot be used.
     """
     evaluator = _build_evaluator(config, val, categories, device)
+    if best is not None:
+        _check_metric(best, evaluator, masks="segm" in config.evaluation.iou_types)
     build_loader = partial(
         build_val_loader,
         val,
@@ -103,6 +113,23 @@ def prepare_evaluation(
         return evaluator(detector, build_loader(done=done), facts, folder, resume=True)
 
     return evaluate
+
+
+def _check_metric(name: str, evaluator: Evaluator, *, masks: bool) -> None:
+    """Make sure that there are such numbers, by scoring no detections at all.
+
+    Raises:
+        ConfigError: the evaluation does not know it, or it is undefined whatever is predicted.
+    """
+    headline, *_ = evaluator.score(Predictions.empty(masks=masks), run="", resample=False)
+    defined = [own for own, value in headline.metrics.items() if value is not None]
+    if name in defined:
+        return
+    fault = f"the evaluation gives no {name!r}"
+    if name in headline.metrics:
+        reason = headline.undefined.get(name.split("@")[0], "undefined")
+        fault = f"{name} is n/a with these validation data ({reason}), so no checkpoint can be best"
+    raise ConfigError(f"train.keep_best: {fault}; choose one of {', '.join(defined)}")
 
 
 def _build_evaluator(

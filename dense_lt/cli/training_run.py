@@ -141,6 +141,7 @@ def dry_run(config: ExperimentConfig, device: torch.device) -> int:
     parts = build_parts(config, device)
     settings = yaml.safe_dump(dict(resolved(config)), sort_keys=False, width=100)
     _say(f"{settings}\n{describe(config, parts)}")
+    _evaluation(config, parts, RunFolder(config.run_folder))  # for what is wrong with it
     parts.detector.train()
     batch = next(iter(_batches(config, parts, start=0))).to(device)
     losses = _build_step(config, parts, RunFolder(config.run_folder)).backward(batch)
@@ -207,7 +208,8 @@ def _evaluation(
     """What the loop calls; only the evaluation at the end writes predictions and results."""
     _, val, categories = parts.data
     assert val is not None, "training builds both splits"
-    prepared = prepare_evaluation(config, val, categories, parts.device)
+    best = config.train.keep_best
+    prepared = prepare_evaluation(config, val, categories, parts.device, best=best)
 
     def evaluate(step: int) -> Metrics:
         folder = run.evaluation if step == parts.periods.total else None

@@ -277,6 +277,23 @@ def test_dry_run_says_that_a_run_ends_within_its_warmup(command, capsys):
     assert "over 200 steps, then 0.01 at once; the last step at 0.026 of the rate" in said.out
 
 
+@pytest.mark.parametrize(
+    ("metric", "more", "fault"),
+    [
+        ("APq", ["--dry-run"], "the evaluation gives no 'APq'; choose one of AP, AP50"),
+        ("APf", [], "APf is n/a with these validation data (0 of 0 frequent classes"),
+    ],
+)
+def test_a_best_metric_that_will_not_be_there_is_refused_before_training(
+    folder, command, capsys, metric, more, fault
+):
+    assert main(command("best", f"train.keep_best={metric}", *more)) == 2
+    message = capsys.readouterr().err
+    assert f"train.keep_best: {fault}" in message
+    assert "APr" in message.split("choose one of")[1]
+    assert not (folder / "best").exists()
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(folder, command, capsys):
     assert main(command("wild", "optimizer.lr=1e30", "schedule.warmup=0")) == 3
     message = capsys.readouterr().err
