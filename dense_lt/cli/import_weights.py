@@ -88,11 +88,11 @@ def _check_free(out: Path) -> None:
 
 
 def _write_file(out: Path, detector: Detector, source: str) -> None:
-    from safetensors.torch import save_file
+    from dense_lt.utils.tensor_files import save_tensors
 
     weights = {name: tensor.contiguous() for name, tensor in detector.state_dict().items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, out, metadata={"format": "pt", "imported_from": source})
+    save_tensors(weights, out, metadata={"format": "pt", "imported_from": source})
 
 
 def _write_run(out: Path, detector: Detector, config: ExperimentConfig) -> None:

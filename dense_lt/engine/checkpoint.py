@@ -21,12 +21,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dense_lt.engine.run_folder import RunFolder, write_atomically
 from dense_lt.utils.errors import DataError
 from dense_lt.utils.seeding import RandomStates
+from dense_lt.utils.tensor_files import save_tensors
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     rest = {**vars(checkpoint)}
     model = {name: tensor.contiguous() for name, tensor in rest.pop("model").items()}
     draft = weights.with_name(weights.name + ".tmp")
-    save_file(model, draft, metadata={"format": "pt", "step": str(checkpoint.step)})
+    save_tensors(model, draft, metadata={"format": "pt", "step": str(checkpoint.step)})
     rest["checksum"] = _checksum(draft)
     with draft.open("rb") as file:
         os.fsync(file.fileno())

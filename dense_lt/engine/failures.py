@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from dense_lt.structures import Batch, ImageBatch, ImageInfo, Masks, Target
 from dense_lt.utils import distributed
 from dense_lt.utils.errors import DataError, MachineError, of_one_process
 from dense_lt.utils.faults import is_out_of_memory
+from dense_lt.utils.tensor_files import save_tensors
 
 TRAINING_MEND = (
     "raise train.micro_batches (less memory, the same result), set train.precision=bf16, or make "
@@ -143,4 +143,4 @@ def _save_weights(detector: nn.Module, path: Path) -> None:
     """Parameters and buffers; of copies, because tensors in a file may not share memory."""
     state = detector.state_dict()
     layout = torch.contiguous_format
-    save_file({name: own.cpu().clone(memory_format=layout) for name, own in state.items()}, path)
+    save_tensors({name: own.cpu().clone(memory_format=layout) for name, own in state.items()}, path)

@@ -81,8 +81,8 @@ def kill_while_writing(number: int) -> None:
 
         return checked
 
-    save_file = checkpoint.save_file
-    checkpoint.save_file = torn
+    save_file = checkpoint.save_tensors
+    checkpoint.save_tensors = torn
     os.fsync = or_kill(os.fsync)
     Path.replace = or_kill(Path.replace)
 
