@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.writing import require_writable
 
 HELP = "turn Open Images CSV files into LVIS-style JSON, or JSON into CSV files"
 ROLES = {
@@ -76,7 +76,7 @@ def _to_json(arguments: argparse.Namespace) -> int:
 
     if arguments.out.is_dir() or arguments.out.suffix != ".json":
         raise ConfigError(f"--out {arguments.out}: CSV files become one file; name it FILE.json")
-    _check_writable(arguments.out, arguments.out.absolute().parent)
+    require_writable(arguments.out, arguments.out.absolute().parent)
     given = {name: getattr(arguments, name) for name in ROLES}
     split = arguments.split or ("train" if given["boxes"] else find_split(arguments.source))
     files, lines = find_files(arguments.source, split, given, arguments.images)
@@ -104,19 +104,10 @@ def _to_json(arguments: argparse.Namespace) -> int:
 def _to_csv(arguments: argparse.Namespace) -> int:
     from dense_lt.data.openimages.from_json import write_csv_files
 
-    _check_writable(arguments.out, arguments.out.absolute())
+    require_writable(arguments.out, arguments.out.absolute())
     for path in write_csv_files(arguments.source, arguments.out, arguments.split or "train"):
         _say(str(path))
     return 0
-
-
-def _check_writable(out: Path, folder: Path) -> None:
-    """Say before anything is read that `folder`, or what it is made in, takes no files."""
-    there = next(own for own in (folder, *folder.parents) if own.exists())
-    if not there.is_dir():
-        raise ConfigError(f"--out {out}: {there} is a file, not a folder; choose another place")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"--out {out}: the folder {there} cannot be written; choose another")
 
 
 def _say(text: str) -> None:
