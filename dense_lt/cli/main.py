@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        explanation = explain(error)
+        explanation = explain(error, resumable=hasattr(arguments, "resume"))
         if explanation is None:
             raise
         message, status = explanation
@@ -77,13 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
-def explain(error: Exception) -> tuple[str, int] | None:
+def explain(error: Exception, *, resumable: bool) -> tuple[str, int] | None:
     """What is said instead of a traceback, and the exit status; None for faults of the program."""
     for kinds, status in STATUS:
         if isinstance(error, kinds):
             return str(error), status
     if is_disk_full(error):
-        return f"{error}: the disk is full; make room and go on with --resume", MACHINE_FAILED
+        again = "go on with --resume" if resumable else "repeat the command"
+        return f"{error}: the disk is full; make room and {again}", MACHINE_FAILED
     if is_out_of_memory(error):
         first = (str(error) or "no more is known").splitlines()[0]
         return f"memory ran out ({first}); lower the batch size", MACHINE_FAILED

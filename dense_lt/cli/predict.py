@@ -4,76 +4,93 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.errors import ConfigError, DataError
+from dense_lt.utils.writing import require_writable, whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dense_lt.inference.trained import FoundObjects, TrainedDetector
 
 HELP = "detect objects in images: pictures with boxes, and JSON"
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+RESULTS = "predictions.json"
+BOX = "x1, y1, x2, y2 in pixels of the image"
+"""Begins the file of results; other programs, and evaluations, name theirs the same."""
+
+MAX_LISTED = 20
+"""Images that cannot be read, in a message."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        help="image files, or folders of them (their sub-folders are left out)",
+    )
     parser.add_argument("--run", required=True, type=Path, dest="run_folder", metavar="RUN")
     parser.add_argument("--checkpoint", type=Path, help="instead of the newest of the run")
-    parser.add_argument("--out", type=Path, default=Path("predictions"))
     parser.add_argument(
-        "--min-score", type=float, default=0.3, help="leave out what scores lower (default: 0.3)"
+        "--out",
+        type=Path,
+        default=Path("predictions"),
+        metavar="FOLDER",
+        help="for the pictures and predictions.json (default: predictions)",
+    )
+    parser.add_argument(
+        "--min-score", type=_score, default=0.3, help="leave out what scores lower (default: 0.3)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON alone")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict, draw, write; the JSON has one entry an image, and lists its objects."""
+    """Predict, draw, write; the JSON has one entry an image, and lists its objects.
+
+    Raises:
+        ConfigError: an argument is wrong, or a file would be lost; nothing has been written.
+        DataError: the run cannot be read; or images cannot, and all others are done.
+    """
     from tqdm import tqdm
 
     from dense_lt.data.upright import read_upright
-    from dense_lt.inference.build import load_run
-    from dense_lt.report.found import draw_found
+    from dense_lt.inference.build import load_run, run_config
 
-    paths = _images(arguments.images)
+    run_config(arguments.run_folder)  # a wrong --run is told first
+    paths, out = _images(arguments.images), arguments.out
+    names = [None] * len(paths) if arguments.no_pictures else _picture_names(paths)
+    require_writable(out, out.absolute())
+    _refuse_loss(out, names, paths)
     trained = load_run(
         arguments.run_folder, checkpoint=arguments.checkpoint, device=arguments.device
     )
-    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    entries = []
-    found_in = trained.stream(paths, min_score=arguments.min_score)
-    for path, found in zip(tqdm(paths, desc="predict", unit="image"), found_in, strict=True):
-        entries.append(
-            {
-                "file_name": str(path),
-                "height": found.size[0],
-                "width": found.size[1],
-                "objects": [
-                    {
-                        "name": name,
-                        "category_id": int(category),
-                        "score": round(float(score), 5),
-                        "box": [round(float(side), 2) for side in box],
-                    }
-                    for name, category, score, box in zip(
-                        found.names, found.category_ids, found.scores, found.boxes, strict=True
-                    )
-                ],
-            }
-        )
-        if not arguments.no_pictures:
-            captions = [
-                f"{name} {score:.2f}" for name, score in zip(found.names, found.scores, strict=True)
-            ]
-            picture = draw_found(read_upright(path), found.boxes, found.labels, captions)
-            picture.save(_free_name(out, path, entries))
-    results = {"box": "x1, y1, x2, y2 in pixels of the image", "images": entries}
-    (out / "predictions.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    objects = sum(len(entry["objects"]) for entry in entries)
-    print(  # noqa: T201 - the command's output
-        f"{objects} objects of score {arguments.min_score:g} or more in {len(entries)} images; "
-        f"see {out}"
-    )
+    entries: list[dict[str, Any]] = []
+    unreadable: dict[str, str] = {}
+    for path, name in zip(tqdm(paths, desc="predict", unit="image"), names, strict=True):
+        try:
+            pixels = read_upright(path)
+        except DataError as error:
+            unreadable[str(path)] = str(error)
+            continue
+        (found,) = trained.predict([pixels], min_score=arguments.min_score)
+        if name is not None:
+            _draw(pixels, found, out / name)
+        entries.append({"file_name": str(path), "picture": name, **_objects(found)})
+    _write(out, arguments, trained, entries, unreadable)
+    _report(out, entries, arguments.min_score)
+    if unreadable:
+        raise DataError(_unreadable_told(unreadable, len(paths), out))
     return 0
 
 
@@ -86,10 +103,12 @@ def _images(given: list[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = [own for own in sorted(path.iterdir()) if own.suffix.lower() in SUFFIXES]
+            files = [own for own in sorted(path.iterdir()) if own.is_file()]
+            inside = [own for own in files if own.suffix.lower() in SUFFIXES]
             if not inside:
                 raise ConfigError(
-                    f"{path}: no image in this folder; looked for {', '.join(sorted(SUFFIXES))}"
+                    f"{path}: no image in this folder; looked for {', '.join(sorted(SUFFIXES))}, "
+                    "and not into its sub-folders: name those that hold images"
                 )
             paths += inside
         elif path.is_file():
@@ -99,8 +118,120 @@ def _images(given: list[Path]) -> list[Path]:
     return paths
 
 
-def _free_name(out: Path, path: Path, entries: list[dict[str, object]]) -> Path:
-    """Two images of one name, from two folders, keep a picture each."""
-    names = [Path(str(entry["file_name"])).stem for entry in entries]
-    again = names.count(path.stem) - 1
-    return out / (f"{path.stem}_{again}.png" if again else f"{path.stem}.png")
+def _picture_names(paths: list[Path]) -> list[str]:
+    """A name for each; of two images of one name, the second gets a number."""
+    names: dict[str, None] = {}  # ordered, and quick to look into
+    for path in paths:
+        numbered = (f"{path.stem}_{number}.png" for number in count(1))
+        names[next(own for own in chain([f"{path.stem}.png"], numbered) if own not in names)] = None
+    return list(names)
+
+
+def _refuse_loss(out: Path, names: Sequence[str | None], images: list[Path]) -> None:
+    """Never write over the images themselves, nor over a file that another program has made.
+
+    Raises:
+        ConfigError: that would happen.
+    """
+    from dense_lt.report.found import is_found_picture
+
+    given = {path.resolve() for path in images}
+    pictures = [out / name for name in names if name is not None]
+    lost = [
+        path
+        for path in pictures
+        if path.resolve() in given or (path.exists() and not is_found_picture(path))
+    ]
+    results = out / RESULTS
+    if results.exists():
+        with results.open("rb") as file:
+            if BOX.encode() not in file.read(200):
+                lost.append(results)
+    if lost:
+        shown = ", ".join(map(str, lost[:5])) + (", ..." if len(lost) > 5 else "")
+        raise ConfigError(
+            f"--out {out}: files that are not of an earlier `dense-lt predict` would be lost, "
+            f"{len(lost)} in all: {shown}. Give a folder of its own"
+        )
+
+
+def _objects(found: FoundObjects) -> dict[str, Any]:
+    """Size and objects of one image, for JSON."""
+    columns = zip(found.names, found.category_ids, found.scores, found.boxes, strict=True)
+    return {
+        "height": found.size[0],
+        "width": found.size[1],
+        "objects": [
+            {
+                "name": name,
+                "category_id": int(category),
+                "score": round(float(score), 5),
+                "box": [round(float(side), 2) for side in box],
+            }
+            for name, category, score, box in columns
+        ],
+    }
+
+
+def _draw(pixels: NDArray[np.uint8], found: FoundObjects, path: Path) -> None:
+    from dense_lt.report.found import draw_found, save_found
+
+    named = zip(found.names, found.scores, strict=True)
+    captions = [f"{name} {score:.2f}" for name, score in named]
+    save_found(draw_found(pixels, found.boxes, found.labels, captions), path)
+
+
+def _write(
+    out: Path,
+    arguments: argparse.Namespace,
+    trained: TrainedDetector,
+    entries: list[dict[str, Any]],
+    unreadable: dict[str, str],
+) -> None:
+    """What was found, and with what, as JSON."""
+    results = {
+        "box": BOX,
+        "run": str(arguments.run_folder),
+        "checkpoint": str(trained.checkpoint),
+        "step": trained.step,
+        "min_score": arguments.min_score,
+        "images": entries,
+        "unreadable": unreadable,
+    }
+    with whole(out / RESULTS) as draft:
+        draft.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _report(out: Path, entries: list[dict[str, Any]], min_score: float) -> None:
+    """Say what was found, and what lies in `out` from before."""
+    from dense_lt.report.found import is_found_picture
+
+    objects = sum(len(entry["objects"]) for entry in entries)
+    lines = [
+        f"{objects} objects of score {min_score:g} or more in {len(entries)} images; see {out}"
+    ]
+    new = {entry["picture"] for entry in entries}
+    old = [path for path in out.glob("*.png") if path.name not in new and is_found_picture(path)]
+    if old:
+        lines.append(
+            f"{len(old)} pictures of an earlier `dense-lt predict` are left there, such as "
+            f"{min(old).name}; {RESULTS} names those of now"
+        )
+    print("\n".join(lines))  # noqa: T201 - the command's output
+
+
+def _unreadable_told(unreadable: dict[str, str], images: int, out: Path) -> str:
+    shown = list(unreadable.values())[:MAX_LISTED]
+    more = [f"... ({RESULTS} lists all)"] if len(unreadable) > MAX_LISTED else []
+    first = f"{len(unreadable)} of {images} images could not be read; what the others hold is in"
+    return "\n  ".join([f"{first} {out}:", *shown, *more])
+
+
+def _score(text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a score is a number in [0, 1]")
+    return score

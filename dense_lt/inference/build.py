@@ -50,6 +50,8 @@ def load_run(
         device=chosen,
         precision=config.train.precision,
         pad_to_multiple_of=config.data.pad_to_multiple_of,
+        checkpoint=path,
+        step=stored.step,
     )
 
 

@@ -52,6 +52,8 @@ class TrainedDetector:
         device: torch.device,
         precision: str = "fp32",
         pad_to_multiple_of: int = 32,
+        checkpoint: Path | None = None,
+        step: int | None = None,
     ) -> None:
         """Put the parts together; `load_run` is the usual way to get one.
 
@@ -62,10 +64,14 @@ class TrainedDetector:
             device: where to compute.
             precision: "fp32", or "bf16" for autocast.
             pad_to_multiple_of: of height and width of a batch.
+            checkpoint: where the weights are from; None if from no file.
+            step: optimizer steps that they have learnt for.
         """
         self.detector = detector.eval()
         self.categories = categories
         self.device = device
+        self.checkpoint = checkpoint
+        self.step = step
         self._transform = transform
         self._precision = precision
         self._multiple_of = pad_to_multiple_of

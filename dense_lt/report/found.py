@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from dense_lt.data.images import UNREADABLE
 from dense_lt.data.preview import color_of
+from dense_lt.utils.writing import whole
 
 SMALLEST = 480
 """Images with a shorter longer side are enlarged by a whole factor: letters need room."""
+
+_MAKER = "dense-lt predict"
+"""Is noted in a picture, so that a photograph is never taken for one."""
 
 
 def draw_found(
@@ -45,3 +51,20 @@ def draw_found(
         pen.rectangle((x, y, x + width, y + height), fill=color)
         pen.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0), font=font)
     return image
+
+
+def save_found(picture: Image.Image, path: Path) -> None:
+    """Write what `draw_found` gave as a PNG file, whole or not at all."""
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Software", _MAKER)
+    with whole(path) as draft:
+        picture.save(draft, format="PNG", pnginfo=note)
+
+
+def is_found_picture(path: Path) -> bool:
+    """Whether `save_found` has written the file."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _MAKER
+    except UNREADABLE:
+        return False

@@ -1,5 +1,6 @@
 """`dense-lt predict` and the three lines of Python: any image, no annotations."""
 
+import errno
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 import dense_lt
 from dense_lt.cli.main import main
 from dense_lt.data.upright import read_upright
+from dense_lt.engine.checkpoint import latest_checkpoint
 from dense_lt.utils.errors import DataError
 
 CONFIG = """
@@ -105,6 +107,7 @@ def test_the_command_draws_and_writes(folder, images, tmp_path, capsys):
         str(other / images[0].name),
     ]
     first = entries[0]["objects"][0]
+    assert [entry["picture"] for entry in entries][2] == f"{images[0].stem}_1.png"
     assert first.keys() == {"name", "category_id", "score", "box"}
     pictures = sorted(path.name for path in out.glob("*.png"))
     assert pictures == sorted([images[0].name, f"{images[0].stem}_1.png", images[1].name])
@@ -128,7 +131,11 @@ def test_a_turned_photograph_is_seen_upright(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing.jpg", "no such file or folder"), ("empty", "no image in this folder")],
+    [
+        ("missing.jpg", "no such file or folder"),
+        ("empty", "no image in this folder"),
+        ("empty", "not into its sub-folders"),
+    ],
 )
 def test_images_that_are_not_there_are_named(folder, tmp_path, capsys, name, message):
     (tmp_path / "empty").mkdir()
@@ -136,13 +143,109 @@ def test_images_that_are_not_there_are_named(folder, tmp_path, capsys, name, mes
     assert message in capsys.readouterr().err
 
 
-def test_a_file_that_is_no_image_is_named(folder, tmp_path, capsys):
-    (tmp_path / "text.jpg").write_text("no image")
-    arguments = ["predict", str(tmp_path), "--run", str(folder / "run"), "--out", str(tmp_path)]
-    assert main(arguments) == 2
-    assert "text.jpg: is no image that can be read" in capsys.readouterr().err
+def test_images_that_cannot_be_read_are_named_and_the_others_done(folder, images, tmp_path, capsys):
+    bad = [tmp_path / "empty.png", tmp_path / "text.jpg"]
+    bad[0].touch()
+    bad[1].write_text("no image")
+    out = tmp_path / "out"
+    assert predict(folder, [*bad, images[0]], out) == 2
+    said = capsys.readouterr()
+    assert "in 1 images; see" in said.out
+    assert f"2 of 3 images could not be read; what the others hold is in {out}" in said.err
+    for path in bad:
+        assert f"{path}: is no image that can be read" in said.err
+    written = json.loads((out / "predictions.json").read_text())
+    assert [entry["file_name"] for entry in written["images"]] == [str(images[0])]
+    assert list(written["unreadable"]) == [str(path) for path in bad]
+    assert (out / images[0].name).is_file()
 
 
-def test_a_folder_that_is_no_run_is_named(tmp_path, images, capsys):
-    assert main(["predict", str(images[0]), "--run", str(tmp_path)]) == 2
+def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
+    assert main(["predict", "no_such_image", "--run", str(tmp_path)]) == 2  # before the images
     assert "this is no run folder" in capsys.readouterr().err
+
+
+def predict(folder, images, out, *options):
+    return main(
+        ["predict", *map(str, images), "--run", str(folder / "run"), "--out", str(out), *options]
+    )
+
+
+def test_photographs_are_never_written_over(folder, images, tmp_path, capsys):
+    photographs = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in photographs:
+        path.write_bytes(images[0].read_bytes())
+    assert predict(folder, [tmp_path], tmp_path) == 2
+    assert f"would be lost, 2 in all: {photographs[0]}, {photographs[1]}" in capsys.readouterr().err
+    assert predict(folder, photographs[:1], tmp_path, "--no-pictures") == 0
+    (tmp_path / "predictions.json").write_text("[]")  # of an evaluation
+    assert predict(folder, photographs[:1], tmp_path, "--no-pictures") == 2
+    assert predict(folder, [images[1]], tmp_path) == 2
+    assert "predictions.json. Give a folder of its own" in capsys.readouterr().err
+    assert [path.read_bytes() for path in photographs] == [images[0].read_bytes()] * 2
+
+
+def test_a_file_that_predict_has_not_made_is_kept_and_its_own_are_renewed(
+    folder, images, tmp_path, capsys
+):
+    assert predict(folder, images[:2], tmp_path) == 0
+    assert predict(folder, images[:1], tmp_path) == 0
+    said = capsys.readouterr().out
+    assert (
+        f"1 pictures of an earlier `dense-lt predict` are left there, such as {images[1].name}"
+        in said
+    )
+    (tmp_path / images[0].name).write_bytes(images[1].read_bytes())
+    assert predict(folder, images[:1], tmp_path) == 2
+    assert f"would be lost, 1 in all: {tmp_path / images[0].name}" in capsys.readouterr().err
+
+
+def test_pictures_of_one_name_never_take_that_of_another(folder, images, tmp_path):
+    photographs = [tmp_path / name for name in ("a.png", "a_1.png", "more/a.bmp")]
+    (tmp_path / "more").mkdir()
+    for path in photographs:
+        Image.open(images[0]).save(path)
+    order = [photographs[0], photographs[2], photographs[1]]
+    assert predict(folder, order, tmp_path / "out") == 0
+    entries = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [entry["picture"] for entry in entries] == ["a.png", "a_1.png", "a_1_1.png"]
+
+
+def test_what_the_predictions_are_from_is_noted(folder, images, tmp_path):
+    assert predict(folder, images[:1], tmp_path, "--min-score", "0.25", "--no-pictures") == 0
+    noted = json.loads((tmp_path / "predictions.json").read_text())
+    assert noted["run"] == str(folder / "run")
+    assert noted["checkpoint"] == str(latest_checkpoint(folder / "run"))
+    assert noted["step"] == 2
+    assert noted["min_score"] == 0.25
+    assert noted["images"][0]["picture"] is None
+    assert noted["unreadable"] == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
+
+
+@pytest.mark.parametrize("score", ["7", "nan", "-0.1", "x"])
+def test_a_score_outside_its_range_is_refused(folder, images, tmp_path, capsys, score):
+    with pytest.raises(SystemExit):
+        predict(folder, images, tmp_path, f"--min-score={score}")
+    assert "a score is a number in [0, 1]" in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_told(folder, images, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert predict(folder, images, tmp_path / "file") == 2
+    assert f"{tmp_path / 'file'} is a file, not a folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_no_half_picture_and_names_it(
+    folder, images, tmp_path, capsys, monkeypatch
+):
+    def fill(picture, path, **options):
+        path.write_bytes(b"")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fill)
+    assert predict(folder, images[:1], tmp_path) == 4
+    said = capsys.readouterr().err
+    assert f"No space left on device: '{tmp_path / images[0].name}'" in said
+    assert "make room and repeat the command" in said
+    assert not list(tmp_path.iterdir())
