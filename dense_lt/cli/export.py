@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dense_lt.cli.calibrations import OPTIONS, strength
 from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.writing import require_writable
 
 if TYPE_CHECKING:
     from dense_lt.export.build import Calibration
@@ -51,12 +52,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and say how close the file comes to PyTorch."""
+    format = _format(arguments)
+    if arguments.out.is_dir():
+        raise ConfigError(f"--out {arguments.out}: this is a folder; name the file to write in it")
+    require_writable(arguments.out, arguments.out.absolute().parent)
     from dense_lt.export.build import export_run
 
     exported = export_run(
         arguments.run_folder,
         arguments.out,
-        format=_format(arguments),
+        format=format,
         output=arguments.output,
         checkpoint=arguments.checkpoint,
         size=arguments.size and tuple(arguments.size),
@@ -76,7 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _format(arguments: argparse.Namespace) -> Format:
-    format = arguments.format or FORMATS.get(arguments.out.suffix)
+    named = FORMATS.get(arguments.out.suffix.lower())
+    format = arguments.format or named
+    if named not in (None, format):
+        raise ConfigError(
+            f"--out {arguments.out}: the name says {named}, but --format {format}; leave out "
+            "--format, or give another name"
+        )
     if format is None:
         raise ConfigError(
             f"--out {arguments.out}: the name does not say the format; let it end with "

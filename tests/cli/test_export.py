@@ -114,6 +114,27 @@ def test_a_name_that_does_not_say_the_format_is_refused(run, tmp_path, capsys):
     assert "let it end with .onnx or .pt2, or give --format" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("format", "name"), [("torch", "a.onnx"), ("onnx", "a.PT2")])
+def test_a_format_that_the_name_denies_is_refused(run, tmp_path, capsys, format, name):
+    out = tmp_path / name
+    out.write_text("an older one")
+    assert main(["export", "--run", str(run), "--out", str(out), "--format", format]) == 2
+    assert f"{name}: the name says" in (said := capsys.readouterr().err)
+    assert f"but --format {format}; leave out" in said
+    assert out.read_text() == "an older one"
+
+
+def test_a_place_that_takes_no_file_is_told_before_the_run_is_looked_at(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.onnx").mkdir()
+    for name, message in (
+        ("file/a.onnx", f"{tmp_path / 'file'} is a file, not a folder"),
+        ("folder.onnx", "this is a folder; name the file"),
+    ):
+        assert main(["export", "--run", "no_run", "--out", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_missing_package_is_named(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", "--run", str(run), "--out", str(tmp_path / "a.onnx")]) == 2

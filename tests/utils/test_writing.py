@@ -4,12 +4,17 @@ from dense_lt.utils.errors import ConfigError
 from dense_lt.utils.writing import require_writable, whole
 
 
+def _half_write(path):
+    with whole(path) as draft:
+        draft.write_text("ne")
+        raise OSError(28, "the disk is full")
+
+
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OSError, match="the disk is full") as caught, whole(path) as draft:
-        draft.write_text("ne")
-        raise OSError(28, "the disk is full")
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        _half_write(path)
     assert caught.value.filename == str(path)
     assert [own.name for own in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
