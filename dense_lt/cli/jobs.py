@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -11,14 +12,30 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from dense_lt.utils.errors import DataError
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 LINES_SHOWN = 15
-"""Lines of a failed run's output that its error repeats."""
+"""Lines of a failed run's output that are repeated."""
+
+NO_RESULTS = 2
+"""Status of a run that says all is well, but has left no results."""
+
+
+class Failure(NamedTuple):
+    """How a run ended that has no results."""
+
+    folder: Path
+    status: int  # as a shell has it: 128 + the number of a signal
+    printed: str  # its last lines
+
+    def __str__(self) -> str:
+        """In a line, and what it printed in others."""
+        return f"{self.folder}: the run ended with status {self.status}; it printed\n{self.printed}"
 
 
 @dataclass
@@ -67,17 +84,21 @@ class TrainingJob:
         complete = new[: new.rfind(b"\n") + 1]
         self._read += len(complete)
         for line in complete.splitlines():
-            record = json.loads(line)
-            self.step = record["step"]
-            self.total_steps = int(record.get("total_steps", self.total_steps))
+            try:
+                record = json.loads(line)
+                self.step = record["step"]
+                self.total_steps = int(record.get("total_steps", self.total_steps))
+            except (ValueError, KeyError, TypeError):
+                continue  # the run itself tells of it
 
 
-def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> None:
+def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> list[Failure]:
     """Run all jobs that are not finished, `at_once` at a time; stop them all on an interrupt.
 
-    Raises:
-        DataError: a run failed; the message ends with the last lines it printed.
+    Returns:
+        Those that failed, which does not stop the others.
     """
+    failures: list[Failure] = []
     waiting = [job for job in jobs if not job.finished]
     running: list[TrainingJob] = []
     with tqdm(
@@ -96,14 +117,20 @@ def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> None:
                 time.sleep(POLL_SECONDS)
                 for job in list(running):
                     _update(job, bars[job.folder.name])
-                    if _ended(job):
-                        running.remove(job)
-                        bars.pop(job.folder.name).close()
-                        all_runs.update()
+                    status = _status(job)
+                    if status is None:
+                        continue
+                    running.remove(job)
+                    bars.pop(job.folder.name).close()
+                    all_runs.update()
+                    if status:
+                        failures.append(Failure(job.folder, status, _last_lines(job.output)))
+                        logger.warning("%s: status %d; the others go on", job.folder, status)
         finally:
             for bar in bars.values():
                 bar.close()
             _stop(running)
+    return failures
 
 
 def _update(job: TrainingJob, bar: tqdm) -> None:
@@ -115,16 +142,18 @@ def _update(job: TrainingJob, bar: tqdm) -> None:
         bar.set_postfix_str("evaluating")
 
 
-def _ended(job: TrainingJob) -> bool:
+def _status(job: TrainingJob) -> int | None:
+    """How the process ended, None while it goes on; 0 only if there are results."""
     assert job.process is not None
     status = job.process.poll()
-    if status is None:
-        return False
-    if status != 0 or not job.finished:
-        lines = job.output.read_text(encoding="utf-8", errors="replace").splitlines()
-        tail = "\n  ".join(lines[-LINES_SHOWN:])
-        raise DataError(f"{job.folder}: the run ended with status {status}; it printed\n  {tail}")
-    return True
+    if status == 0 and not job.finished:
+        return NO_RESULTS
+    return 128 - status if status is not None and status < 0 else status
+
+
+def _last_lines(output: Path) -> str:
+    lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-LINES_SHOWN:])
 
 
 def _stop(jobs: Sequence[TrainingJob]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from dense_lt.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dense_lt.cli.jobs import TrainingJob
+    from dense_lt.cli.jobs import Failure, TrainingJob
 
 HELP = "train configurations with several seeds, go on where it was interrupted, compare"
 
@@ -45,7 +46,7 @@ def configure_repeats(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train what is not finished yet, then compare."""
+    """Train what is not finished yet, then compare; the worst status of a run that failed."""
     from dense_lt.config.sweeps import is_sweep
 
     configs = [Path(text) for text in arguments.configs if "=" not in text]
@@ -108,12 +109,14 @@ def sweep(
 ) -> int:
     """Train every configuration with every seed into folders below `out`; compare them there.
 
-    A run that is finished is kept, one that was interrupted goes on. The first configuration is
-    the reference of the comparison.
+    A run that is finished is kept, one that was interrupted goes on; one that fails is told at the
+    end, and left out of the comparison. The first configuration is the reference.
+
+    Returns:
+        0, or the largest exit status of a run that failed.
 
     Raises:
         ConfigError: a configuration is missing, or two have the same name.
-        DataError: a run failed.
     """
     jobs = plan(configs, out, seeds=seeds, data_seeds=data_seeds, overrides=overrides)
     return _train_and_compare(jobs, out / "comparison", at_once=at_once)
@@ -127,11 +130,25 @@ def _train_and_compare(jobs: Sequence[TrainingJob], page: Path, *, at_once: int 
 
     for job in jobs:  # bad settings are found now, and shared data drawn once
         annotation_files(load_config(job.config, job.overrides).data)
-    run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
-    parser = argparse.ArgumentParser()
-    compare.configure(parser)
-    folders = [str(job.folder) for job in jobs]
-    return compare.run(parser.parse_args([*folders, "--out", str(page)]))
+    failures = run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
+    failed = {failure.folder for failure in failures}
+    folders = [str(job.folder) for job in jobs if job.folder not in failed]
+    status = 0
+    if folders:
+        parser = argparse.ArgumentParser()
+        compare.configure(parser)
+        status = compare.run(parser.parse_args([*folders, "--out", str(page)]))
+    if failures:
+        sys.stderr.write(_told(failures, of=len(jobs), reference=folders[0] if folders else None))
+    return max(status, *(failure.status for failure in failures), 0)
+
+
+def _told(failures: Sequence[Failure], *, of: int, reference: str | None) -> str:
+    lines = [f"error: {len(failures)} of {of} runs failed; the same command tries them again:"]
+    lines += map(str, failures)
+    if reference is not None:
+        lines.append(f"The comparison is of the other {of - len(failures)}, against {reference}.")
+    return "\n".join(lines) + "\n"
 
 
 def _check_kept(job: TrainingJob) -> None:

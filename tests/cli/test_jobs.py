@@ -1,9 +1,9 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from dense_lt.cli.jobs import TrainingJob, run_jobs
-from dense_lt.utils.errors import DataError
 
 
 def job(tmp_path, config="absent.yaml"):
@@ -36,6 +36,30 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert done.process is None
 
 
-def test_a_failed_run_says_what_it_printed(tmp_path):
-    with pytest.raises(DataError, match=r"runs/one: the run ended with status 2; (?s:.*)absent"):
-        run_jobs([job(tmp_path)], at_once=1)
+def test_a_failed_run_says_what_it_printed_and_stops_no_other(tmp_path):
+    other = TrainingJob(tmp_path / "missing.yaml", (), tmp_path / "runs" / "two")
+    first, second = run_jobs([job(tmp_path), other], at_once=1)
+    assert (first.folder, first.status) == (tmp_path / "runs" / "one", 2)
+    assert "runs/one: the run ended with status 2; it printed\n  error: " in str(first)
+    assert "absent.yaml" in first.printed
+    assert "missing.yaml" in second.printed
+
+
+@pytest.mark.parametrize(("status", "shown"), [(3, 3), (-9, 137), (0, 2)])
+def test_a_signal_and_a_lack_of_results_are_failures_too(tmp_path, monkeypatch, status, shown):
+    def start(self):
+        self.output.parent.mkdir(exist_ok=True)
+        self.output.write_text("a\nb\n")
+        self.process = SimpleNamespace(poll=lambda: status)
+
+    monkeypatch.setattr(TrainingJob, "start", start)
+    (failure,) = run_jobs([job(tmp_path)], at_once=1)
+    assert (failure.status, failure.printed) == (shown, "  a\n  b")
+
+
+def test_progress_goes_over_a_line_that_cannot_be_read(tmp_path):
+    watched = job(tmp_path)
+    watched.folder.mkdir(parents=True)
+    (watched.folder / "metrics.jsonl").write_text('{"step": 1}\n{"st\n[]\n{"step": 20}\n')
+    watched.look()
+    assert watched.step == 20

@@ -1,11 +1,13 @@
 """A sweep is a list of runs with names of their own."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from dense_lt.cli import sweep as sweep_module
+from dense_lt.cli.jobs import Failure
 from dense_lt.cli.main import main
 from dense_lt.cli.sweep import plan
 from dense_lt.config.load import load_config, save_config
@@ -155,6 +157,44 @@ def test_a_list_comes_alone_and_configurations_need_a_folder(configs, tmp_path, 
     assert "this is a list of runs; give it alone" in capsys.readouterr().err
     assert main(["sweep", str(configs[0])]) == 2
     assert "--out is missing" in capsys.readouterr().err
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """The folders that were compared; the statuses of runs that fail are given by name."""
+    seen = SimpleNamespace(folders=[], statuses={})
+
+    def run_jobs(jobs, *, at_once):
+        ended = [(own.folder, seen.statuses.get(own.folder.name, 0)) for own in jobs]
+        return [Failure(folder, status, "  why") for folder, status in ended if status]
+
+    def run(arguments):
+        seen.folders = [path.name for path in arguments.runs]
+        return 0
+
+    monkeypatch.setattr("dense_lt.cli.jobs.run_jobs", run_jobs)
+    monkeypatch.setattr("dense_lt.cli.compare.run", run)
+    monkeypatch.setattr("dense_lt.data.build.annotation_files", lambda data: None)
+    return seen
+
+
+def test_runs_that_fail_are_told_at_the_end_and_the_others_compared(tmp_path, compared, capsys):
+    paths = [tmp_path / f"{name}.yaml" for name in ("focal", "efl", "eqlv2")]
+    for path in paths:
+        path.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    command = ["sweep", *map(str, paths), "--out", str(tmp_path / "runs")]
+    assert main(command) == 0
+    assert compared.folders == ["focal", "efl", "eqlv2"]
+    compared.statuses = {"focal": 3, "eqlv2": 2}
+    assert main(command) == 3
+    assert compared.folders == ["efl"]
+    message = capsys.readouterr().err
+    assert "error: 2 of 3 runs failed; the same command tries them again:" in message
+    assert f"{tmp_path}/runs/focal: the run ended with status 3; it printed\n  why" in message
+    assert f"The comparison is of the other 1, against {tmp_path}/runs/efl." in message
+    compared.folders, compared.statuses = [], {"focal": 2, "efl": 137, "eqlv2": 4}
+    assert main(command) == 137
+    assert compared.folders == []
 
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
