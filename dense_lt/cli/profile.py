@@ -26,13 +26,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     from dense_lt.cli.training_run import prepare_steps
     from dense_lt.config.load import load_config
-    from dense_lt.engine.profiling import profile_steps, write_trace
+    from dense_lt.engine.profiling import check_trace, profile_steps, write_trace
     from dense_lt.utils.devices import choose_device
     from dense_lt.utils.errors import ConfigError
     from dense_lt.utils.logs import set_up_logs
 
     if arguments.steps < 1:
         raise ConfigError(f"--steps: {arguments.steps} steps cannot be measured; give 1 or more")
+    if arguments.trace is not None:
+        check_trace(arguments.trace)
     set_up_logs()
     config = load_config(arguments.config, arguments.overrides)
     step, batches = prepare_steps(config, choose_device(config.device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from torch import nn
 
 from dense_lt.engine.step import TrainingStep
 from dense_lt.structures import Batch, Losses
+from dense_lt.utils.errors import ConfigError, MachineError
 
 DATA, FORWARD, BACKWARD, OPTIMIZER = "data", "rest of forward", "backward", "optimizer"
 REST = "clipping, statistics, rest"
@@ -105,15 +107,39 @@ def profile_steps(
     return profile
 
 
+def check_trace(path: Path) -> None:
+    """Make sure that a trace can be written to `path`; makes its folder.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder; name a file in it", str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--trace {path}: cannot be written: {error.strerror}") from error
+
+
 def write_trace(step: TrainingStep, batches: Iterator[Batch], path: Path) -> None:
-    """Train one step more under torch's profiler, and write what it saw as a Chrome trace."""
+    """Train one step more under torch's profiler, and write what it saw as a Chrome trace.
+
+    Raises:
+        ConfigError: see `check_trace`.
+        MachineError: torch has not written it.
+    """
+    check_trace(path)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if step.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profiler:
         step(next(batches), 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profiler.export_chrome_trace(str(path))
+    path.unlink(missing_ok=True)
+    profiler.export_chrome_trace(str(path))  # only logs what goes wrong
+    if not path.is_file() or not path.stat().st_size:
+        raise MachineError(f"{path}: torch could not write the trace; is the disk full?")
 
 
 def parts_of(detector: nn.Module) -> Mapping[str, nn.Module]:

@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from dense_lt.engine import profiling
-from dense_lt.engine.profiling import StepProfile, Stopwatch, profile_steps, write_trace
+from dense_lt.engine.profiling import (
+    StepProfile,
+    Stopwatch,
+    check_trace,
+    profile_steps,
+    write_trace,
+)
 from dense_lt.engine.schedules import StepSchedule, Warmup
 from dense_lt.engine.step import TrainingStep
+from dense_lt.utils.errors import ConfigError, MachineError
 
 CPU = torch.device("cpu")
 
@@ -72,3 +79,20 @@ def test_training_is_the_same_under_the_profile(make_step, make_batches):
 def test_a_trace_is_written(make_step, make_batches, tmp_path):
     write_trace(make_step(), make_batches(), tmp_path / "deep" / "trace.json")
     assert "traceEvents" in (tmp_path / "deep" / "trace.json").read_text()
+
+
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match=r"--trace .*: cannot be written: it is a folder"):
+        check_trace(tmp_path)
+    with pytest.raises(ConfigError, match=r"trace\.json: cannot be written: (Not a d|File exists)"):
+        check_trace(tmp_path / "file" / "trace.json")
+
+
+def test_a_trace_that_torch_did_not_write_is_an_error(
+    make_step, make_batches, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.profiler.profile, "export_chrome_trace", lambda self, path: None)
+    (tmp_path / "trace.json").write_text("of yesterday")
+    with pytest.raises(MachineError, match=r"trace\.json: torch could not write"):
+        write_trace(make_step(), make_batches(), tmp_path / "trace.json")
