@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
 from dense_lt.balance.statistics import named_statistics
 from dense_lt.engine.run_folder import write_atomically
+
+_logger = logging.getLogger(__name__)
 
 Metrics = Mapping[str, float | None]
 """Name -> number; None where it is undefined."""
@@ -33,8 +36,16 @@ class JsonLinesWriter:
     """One JSON object a line; what is not a finite number is null."""
 
     def __init__(self, path: Path, *, done: int = 0) -> None:
-        """Go on after optimizer step `done`; lines of later steps, if any, are dropped."""
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= done]
+        """Go on after optimizer step `done`.
+
+        Lines of later steps are dropped, and with a warning those that cannot be read.
+        """
+        kept = []
+        for number, record in enumerate(read_records(path), start=1):
+            if record is None:
+                _logger.warning("%s: line %d cannot be read and is left out", path, number)
+            elif record["step"] <= done:
+                kept.append(json.dumps(record) + "\n")
         write_atomically(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
@@ -104,16 +115,23 @@ class StatisticsWriter:
 
 def has_evaluation(path: Path, step: int) -> bool:
     """Whether the lines of JSON in `path` hold an evaluation after optimizer step `step`."""
-    records = map(json.loads, _lines(path))
+    records = filter(None, read_records(path))
     return any(own["kind"] == "evaluation" and own["step"] == step for own in records)
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole lines of `path`; the last one is left out if a crash cut it."""
+def read_records(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Of whole lines of `path`, None for one that is damaged; none of a last one cut by a crash."""
     if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("\n")]
+        return
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        known = (
+            isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record
+        )
+        yield record if known else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -5,7 +5,12 @@ import math
 
 import torch
 
-from dense_lt.engine.writers import JsonLinesWriter, StatisticsWriter, TensorBoardWriter
+from dense_lt.engine.writers import (
+    JsonLinesWriter,
+    StatisticsWriter,
+    TensorBoardWriter,
+    has_evaluation,
+)
 
 
 def _records(path):
@@ -35,6 +40,17 @@ def test_lines_after_the_point_of_resumption_are_dropped_and_a_torn_one_too(tmp_
     writer.close()
     assert [record["step"] for record in _records(path)] == [10, 20, 30]
     assert _records(path)[-1]["again"] == 1.0
+
+
+def test_damaged_lines_are_left_out_with_a_warning_and_the_others_kept(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    good = b'{"kind": "train", "step": 10}\n{"kind": "evaluation", "step": 20}\n'
+    path.write_bytes(b'{"kind": "tr\n\xff\n[1]\n' + good + b'{"step": "x"}\nnothing\n')
+    assert has_evaluation(path, 20)
+    JsonLinesWriter(path, done=20).close()
+    assert path.read_bytes() == good
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"{path}: line {n} cannot be read and is left out" for n in (1, 2, 3, 6, 7)]
 
 
 def test_a_fresh_start_drops_everything(tmp_path):
