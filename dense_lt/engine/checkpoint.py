@@ -146,12 +146,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         DataError: a file is missing, damaged, or not one of ours.
     """
+    if path.exists() and path.suffix not in {".safetensors", ".pt"}:
+        raise DataError(
+            f"{path}: this is no checkpoint of dense_lt; give step_N.safetensors or step_N.pt of "
+            "RUN/checkpoints"
+        )
     weights = path.with_suffix(".safetensors")
     rest = _rest_of(weights)
     try:
         stored = torch.load(rest, map_location="cpu", weights_only=True)
         if not isinstance(stored, dict) or "format" not in stored:
             raise ValueError("it holds something else")
+    except FileNotFoundError:
+        raise _incomplete(path, missing=rest, other=weights) from None
     except (OSError, RuntimeError, EOFError, ValueError, pickle.PickleError) as error:
         raise DataError(f"{rest}: cannot be read as a checkpoint of dense_lt: {error}") from error
     if stored["format"] != FORMAT:
@@ -163,6 +170,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if _checksum(weights) != stored.pop("checksum"):
             raise ValueError(f"its bytes are not those that {rest.name} was written for")
         return Checkpoint(model=load_file(weights), **stored)
+    except FileNotFoundError:
+        raise _incomplete(path, missing=weights, other=rest) from None
     except (OSError, TypeError, KeyError, ValueError, SafetensorError) as error:
         raise DataError(
             f"{weights}: cannot be read as a checkpoint of dense_lt: {error}"
@@ -211,6 +220,17 @@ def _code_of(rest: Path, stored: dict[str, Any]) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         commit = None
     return f"{version}, commit {commit}" if commit else f"{version}, commit not known"
+
+
+def _incomplete(given: Path, *, missing: Path, other: Path) -> DataError:
+    """What is said of a checkpoint of which the file `missing` is not there."""
+    reason = "there is no such file"
+    if other.is_file():
+        reason = (
+            f"a checkpoint is a pair of files, and {missing.name} is missing beside {other.name}; "
+            "copy both"
+        )
+    return DataError(f"{given}: cannot be read as a checkpoint of dense_lt: {reason}")
 
 
 def _rest_of(weights: Path) -> Path:

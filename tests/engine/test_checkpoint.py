@@ -161,6 +161,22 @@ def test_a_missing_file_names_itself(tmp_path):
         load_checkpoint(tmp_path / "step_1.pt")
 
 
+@pytest.mark.parametrize(("kept", "lost"), [("safetensors", "pt"), ("pt", "safetensors")])
+def test_half_of_a_pair_says_that_the_other_is_missing(write, tmp_path, kept, lost):
+    write(5)
+    path = latest_checkpoint(tmp_path).with_suffix(f".{kept}")
+    path.with_suffix(f".{lost}").unlink()
+    message = rf"5\.{kept}: .* a pair of files, and step_00000005\.{lost} is missing beside"
+    with pytest.raises(DataError, match=message):
+        load_checkpoint(path)
+
+
+def test_a_file_that_is_no_checkpoint_is_named_as_it_was_given(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0")
+    with pytest.raises(DataError, match=r"config\.yaml: this is no checkpoint of dense_lt; give"):
+        load_checkpoint(tmp_path / "config.yaml")
+
+
 class _Malicious:
     def __reduce__(self):
         return (print, ("code from a checkpoint ran",))
