@@ -17,6 +17,13 @@ HELP = "make a step with a loss that is not finite once more, and show where it 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("batch", type=Path, help="RUN/failures/step_N.pt, as training wrote it")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        dest="run_folder",
+        metavar="RUN",
+        help="of the step; needed if the file does not lie in RUN/failures any more",
+    )
     parser.add_argument("--checkpoint", type=Path, help="weights, instead of those of the step")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
@@ -27,13 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     from dense_lt.data.categories import CategoryTable
     from dense_lt.engine.failures import read_failure
     from dense_lt.engine.replay import replay
-    from dense_lt.engine.run_folder import RunFolder
     from dense_lt.inference.build import build_bare, run_config
     from dense_lt.utils.devices import choose_device
     from dense_lt.utils.seeding import make_deterministic, seed_everything
 
     step, batch = read_failure(arguments.batch)
-    folder = RunFolder(arguments.batch.resolve().parent.parent)
+    folder = _run_of(arguments)
     config = load_config(run_config(folder.path))
     device = choose_device(arguments.device)
     make_deterministic(device)
@@ -56,6 +62,26 @@ def run(arguments: argparse.Namespace) -> int:
             "random numbers (dropout), the batches of other processes, or the device."
         )
     return int(found.is_finite)
+
+
+def _run_of(arguments: argparse.Namespace) -> RunFolder:
+    """The run that the step belongs to.
+
+    Raises:
+        DataError: the batch lies elsewhere, and no run is given.
+    """
+    from dense_lt.engine.run_folder import RunFolder
+    from dense_lt.utils.errors import DataError
+
+    if arguments.run_folder is not None:
+        return RunFolder(arguments.run_folder)
+    folder = RunFolder(arguments.batch.resolve().parent.parent)
+    if not folder.config.is_file():
+        raise DataError(
+            f"{arguments.batch}: this file does not lie in RUN/failures, and the step needs the "
+            "model and classes of its run; give that with --run RUN"
+        )
+    return folder
 
 
 def _weights(

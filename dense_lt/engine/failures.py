@@ -92,6 +92,9 @@ def read_failure(path: Path) -> tuple[int, Batch]:
     """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(stored, dict) or "targets" not in stored:
+            is_checkpoint = isinstance(stored, dict) and "optimizer" in stored
+            raise ValueError("it is a checkpoint" if is_checkpoint else "it holds something else")
         targets = [
             {key: Masks(**own) if isinstance(own, dict) else own for key, own in target.items()}
             for target in stored["targets"]

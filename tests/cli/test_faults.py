@@ -215,12 +215,25 @@ def test_a_step_with_a_bad_loss_is_replayed_by_the_command_that_is_named(folder,
     assert healed.status == 1
     assert "The step is finite now" in healed.text
     assert "forward: all " in healed.text
+    elsewhere = folder / "elsewhere" / "copied"
+    elsewhere.mkdir(parents=True)
+    for own in (file, file.with_suffix(".safetensors")):
+        (elsewhere / own.name).write_bytes(own.read_bytes())
+    lost = run_forked(["replay", str(elsewhere / file.name)])
+    assert lost.status == 2
+    assert "does not lie in RUN/failures" in errors_of(lost)[0]
+    run = ["--run", str(folder / "wild")]
+    assert run_forked(["replay", str(elsewhere / file.name), *run]).status == 0
 
 
 def test_what_cannot_be_replayed_is_told(folder, command, whole):
     wrong = run_forked(["replay", str(folder / "config.yaml")])
     assert wrong.status == 2
     assert "config.yaml: this is no batch of a failed step" in errors_of(wrong)[0]
+    checkpoint = latest_checkpoint(folder / "whole").with_suffix(".pt")
+    wrong = run_forked(["replay", str(checkpoint)])
+    assert wrong.status == 2
+    assert f"{checkpoint}: this is no batch of a failed step (it is a chec" in errors_of(wrong)[0]
 
 
 KILLED_ONCE = """
