@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from dense_lt.models.priors import PriorGenerator
-from dense_lt.structures import Priors
 
 
 class TorchvisionPriors(PriorGenerator):
@@ -20,7 +22,9 @@ class TorchvisionPriors(PriorGenerator):
         super().__init__(*args, **settings)  # type: ignore[arg-type]
         self._cells = [cell.round() for cell in self._cells]
 
-    def _make(self, sizes: tuple[tuple[int, int], ...], device: torch.device) -> Priors:
+    def boxes_of_levels(  # noqa: D102 - see PriorGenerator
+        self, sizes: Sequence[tuple[int, int]], device: torch.device
+    ) -> list[Tensor]:
         height, width = (cells * self.strides[0] for cells in sizes[0])
         boxes = []
         for cell, (rows, columns) in zip(self._cells, sizes, strict=True):
@@ -29,4 +33,4 @@ class TorchvisionPriors(PriorGenerator):
             y, x = torch.meshgrid(y, x, indexing="ij")
             shifts = torch.stack([x, y, x, y], dim=-1)[:, :, None]
             boxes.append((shifts + cell.to(device)).reshape(-1, 4))
-        return Priors(torch.cat(boxes), tuple(map(len, boxes)), self.strides)
+        return boxes

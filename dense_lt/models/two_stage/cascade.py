@@ -143,11 +143,13 @@ class CascadeDetector(Detector):
         scores.append(last.loss.classification.scores(predictions.logits))
         mean = torch.stack(scores).mean(dim=0)
         found = self.inference.select(mean, predictions.codes, regions, sizes)
+        return predict_masks(self.mask_heads, levels, found) if self.mask_heads else found
+
+    @property
+    def mask_heads(self) -> list[tuple[MaskHead, list[MaskHead]]]:
+        """That of every stage, with those whose features flow into it; none without masks."""
         heads = [stage.mask.head for stage in self._stages if stage.mask is not None]
-        if not heads:
-            return found
-        rows = [(head, self._earlier(number)) for number, head in enumerate(heads)]
-        return predict_masks(rows, levels, found)
+        return [(head, self._earlier(number)) for number, head in enumerate(heads)]
 
     @property
     def _stages(self) -> Sequence[Stage]:

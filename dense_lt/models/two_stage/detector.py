@@ -11,7 +11,7 @@ from dense_lt.models.detector import Detector
 from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.models.two_stage.box_head import BoxHead
 from dense_lt.models.two_stage.dense_proposals import DenseProposals
-from dense_lt.models.two_stage.mask_head import MaskBranch, predict_masks
+from dense_lt.models.two_stage.mask_head import MaskBranch, MaskHead, predict_masks
 from dense_lt.models.two_stage.proposals import ProposalNetwork
 from dense_lt.models.two_stage.region_inference import RegionInference
 from dense_lt.models.two_stage.region_loss import RegionLoss
@@ -61,15 +61,18 @@ class TwoStageDetector(Detector):
                 self.on_candidates(proposals.boxes)
             regions = Regions.join(proposals.boxes, proposals.scores)
             found = self.inference(self.head(levels, regions), regions, images.sizes)
-            return (
-                found if self.mask is None else predict_masks([(self.mask.head, ())], levels, found)
-            )
+            return predict_masks(self.mask_heads, levels, found) if self.mask_heads else found
         sampled = self.sampler(proposals.boxes, targets)
         predictions = self.head(levels, sampled.regions)
         losses = {**self.loss(predictions, sampled, targets, share=share), **proposals.losses}
         if self.mask is not None:
             losses |= self.mask(levels, sampled, targets, share=share)
         return losses
+
+    @property
+    def mask_heads(self) -> list[tuple[MaskHead, list[MaskHead]]]:
+        """That of the mask branch, into which no other's features flow; none without masks."""
+        return [] if self.mask is None else [(self.mask.head, [])]
 
     def count_positives(self, images: ImageBatch, targets: Sequence[Target]) -> Tensor:
         """See `Detector`: the number of images.

@@ -154,12 +154,12 @@ class RegionPooling:
         if len(levels) == 1:
             return self._pool(levels[0], rows, self.strides[0])
         chosen = self.levels_of(regions.boxes)
-        pooled, order = [], []
+        pooled = []
         for number, (level, stride) in enumerate(zip(levels, self.strides, strict=True)):
             own = (chosen == number).nonzero().squeeze(1)
             pooled.append(self._pool(level, rows[own], stride))
-            order.append(own)
-        return torch.cat(pooled)[torch.cat(order).argsort()]
+        # The place of every region among those sorted by level; as long as `chosen`, for tracing.
+        return torch.cat(pooled)[chosen.argsort(stable=True).argsort()]
 
     def levels_of(self, boxes: Tensor) -> Tensor:
         """(N,) int64 index of the level, among those that are pooled, of `boxes` (N, 4)."""
