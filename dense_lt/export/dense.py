@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dense_lt.export.batched import best_kept, clipped, least, normalized, rows_of
 from dense_lt.export.score_rule import ScoreRule
 from dense_lt.export.suppression import Suppression
 from dense_lt.models.one_stage import OneStageDetector
@@ -65,12 +66,7 @@ class RawOutput(nn.Module):
 
     def levels(self, pixels: Tensor, sizes: Tensor) -> list[Level]:
         """What the head says, level by level, finest first."""
-        height, width = pixels.shape[-2:]
-        rows = torch.arange(height, device=pixels.device) < sizes[:, :1]  # (B, H)
-        columns = torch.arange(width, device=pixels.device) < sizes[:, 1:]
-        image = rows[:, None, :, None] & columns[:, None, None, :]
-        pixels = (pixels - self.normalizer.mean) / self.normalizer.std * image
-        maps = self.pyramid(pixels)
+        maps = self.pyramid(normalized(self.normalizer, pixels, sizes))
         predictions = self.head(maps)
         priors = self._priors.boxes_of_levels([level.shape[-2:] for level in maps], pixels.device)
         quality = predictions.quality or [None] * len(maps)
@@ -86,8 +82,7 @@ class RawOutput(nn.Module):
 
     def _boxes(self, codes: Tensor, priors: Tensor, sizes: Tensor) -> Tensor:
         """(B, n, 4) codes -> boxes inside their images of `sizes` (B, 2)."""
-        corner = sizes.flip(1).repeat(1, 2)[:, None].float()  # (B, 1, 4) w, h, w, h
-        return self._coder.decode(codes, priors).clamp(min=0).minimum(corner)
+        return clipped(self._coder.decode(codes, priors), sizes)
 
 
 class DetectionOutput(RawOutput):
@@ -127,28 +122,25 @@ class DetectionOutput(RawOutput):
             self.limits.score_threshold,
             self.limits.max_detections,
         )
-        best = torch.zeros_like(scores).index_put(kept.unbind(1), scores[kept.unbind(1)]).flatten(1)
-        best, entries = best.topk(_least(self.limits.max_detections, best.shape[1]))
-        images, places = (best > self.limits.score_threshold).nonzero().unbind(1)
-        entries, count = entries[images, places], scores.shape[2]
-        labels = entries // count
-        rows = entries - labels * count  # a remainder by a symbol is not translated
+        images, labels, rows, best = best_kept(
+            scores, kept, threshold=self.limits.score_threshold, most=self.limits.max_detections
+        )
         placed = boxes[images, rows]
         if self.limits.score_voting is not None:
             votes = scores[images, labels], boxes[images]  # of all candidates of class and image
             placed = _vote(placed, rows, *votes, variance=self.limits.score_voting)
-        return placed, best[images, places], labels, images
+        return placed, best, labels, images
 
     def _candidates(self, level: Level, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes (B, n, 4) and scores (B, n, C) of a level; 0 but for its best entries."""
         most, quality = self.limits.pre_nms_top_k, level.quality
         best = self._best_scores(level)
         # The best n entries lie in the n rows with the best entries.
-        rows = best.topk(_least(most, best.shape[1])).indices  # (B, n)
-        logits, codes = (_rows_of(values, rows) for values in (level.logits, level.codes))
+        rows = best.topk(least(most, best.shape[1])).indices  # (B, n)
+        logits, codes = (rows_of(values, rows) for values in (level.logits, level.codes))
         scores = self._scores(logits, None if quality is None else quality.gather(1, rows))
         entries = scores.flatten(1)
-        floor = entries.topk(_least(most, entries.shape[1])).values[:, -1:]
+        floor = entries.topk(least(most, entries.shape[1])).values[:, -1:]
         scores = torch.where(scores >= floor[..., None], scores, 0.0)
         return self._boxes(codes, level.priors[rows], sizes), scores
 
@@ -158,16 +150,6 @@ class DetectionOutput(RawOutput):
             return self._scores(level.logits, level.quality).amax(-1)
         best = self._classification.best_scores(level.logits)
         return best if level.quality is None else best * level.quality.float().sigmoid()
-
-
-def _least(limit: int, count: int) -> int:
-    """The lesser of both; `count` may be a symbol, which `min` would look at."""
-    return torch.sym_min(limit, count)  # type: ignore[return-value]
-
-
-def _rows_of(values: Tensor, rows: Tensor) -> Tensor:
-    """(B, R, n) at `rows` (B, k) -> (B, k, n)."""
-    return values.gather(1, rows[..., None].expand(-1, -1, values.shape[2]))
 
 
 def _vote(kept: Tensor, rows: Tensor, scores: Tensor, boxes: Tensor, *, variance: float) -> Tensor:
