@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output",
         choices=("raw", "detections"),
         default="detections",
-        help="scores and boxes of all priors, or what is left of them after suppression "
-        "(default: detections)",
+        help="scores and boxes of all priors or proposals, or what is left of them after "
+        "suppression (default: detections)",
     )
     parser.add_argument(
         "--size",

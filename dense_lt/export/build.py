@@ -17,15 +17,22 @@ from dense_lt.engine.checkpoint import Checkpoint, latest_checkpoint, load_check
 from dense_lt.export.dense import DetectionOutput, RawOutput
 from dense_lt.export.files import Format, read, require_packages, write
 from dense_lt.export.parity import Difference, as_predicted, compare
+from dense_lt.export.regions import RegionDetectionOutput, RegionOutput
 from dense_lt.export.score_rule import ScoreRule, class_temperature, logit_adjustment, norcal
 from dense_lt.export.suppression import suppress, suppress_in_onnx
 from dense_lt.export.tracing import least_side, trace, trial_sizes
 from dense_lt.inference.build import load_detector, run_config
+from dense_lt.models.detector import Detector
 from dense_lt.models.one_stage import OneStageDetector
+from dense_lt.models.two_stage.cascade import CascadeDetector
+from dense_lt.models.two_stage.dense_proposals import DenseProposals
+from dense_lt.models.two_stage.detector import TwoStageDetector
 from dense_lt.structures import Size
 from dense_lt.utils.errors import ConfigError
 
 Output = Literal["raw", "detections"]
+
+Exportable = OneStageDetector | TwoStageDetector | CascadeDetector
 
 Calibration = tuple[Literal["norcal", "logit-adjustment", "temperature"], float]
 """Method of `dense-lt eval score`, and its strength."""
@@ -59,7 +66,8 @@ def export_run(
         folder: that `dense-lt train` wrote.
         out: the file. It appears whole, and only if it gives what PyTorch gives.
         format: "onnx", or "torch" for `torch.export.load`.
-        output: "raw" for scores and boxes of all priors, "detections" for what `predict` finds.
+        output: "raw" for scores and boxes of all priors or proposals, "detections" for what
+            `predict` finds.
         checkpoint: one of the run's; None takes the newest.
         size: height and width of the input; None leaves them open.
         calibration: changes the scores by the training counts.
@@ -72,13 +80,8 @@ def export_run(
     config = load_config(run_config(folder))
     stored = load_checkpoint(latest_checkpoint(folder) if checkpoint is None else checkpoint)
     categories = CategoryTable.from_json(stored.categories)
-    detector = load_detector(stored, config, torch.device("cpu")).float().eval()
-    if not isinstance(detector, OneStageDetector):
-        raise ConfigError(
-            f"{folder}: model.kind is {config.model.kind}, but only one-stage detectors can be "
-            "exported (improved baseline, RetinaNet, FCOS, ATSS, PAA, YOLOX-IP). Use "
-            "`dense-lt predict`, or `dense_lt.load_run` in Python"
-        )
+    detector = _supported(load_detector(stored, config, torch.device("cpu")), folder)
+    detector = detector.float().eval()
     module = _module(detector, output, format, _rule(calibration, categories))
     metadata = _metadata(config, stored, categories, module, size, calibration)
     multiple_of = config.data.pad_to_multiple_of
@@ -101,12 +104,29 @@ def export_run(
     return Exported(out, len(categories), size, multiple_of, least, difference)
 
 
+def _supported(detector: Detector, folder: Path) -> Exportable:
+    """`detector`; raises ConfigError where a part of it has no counterpart in tensors."""
+    assert isinstance(detector, Exportable), "there are no others"
+    if not isinstance(detector, OneStageDetector) and isinstance(
+        detector.proposals, DenseProposals
+    ):
+        raise ConfigError(
+            f"{folder}: model.proposals.kind is dense, but of detectors with regions only those "
+            "with `rpn` can be exported (Faster and Mask R-CNN, Cascade R-CNN, HTC), besides all "
+            "one-stage detectors. Use `dense-lt predict`, or `dense_lt.load_run` in Python"
+        )
+    return detector
+
+
 def _module(
-    detector: OneStageDetector, output: Output, format: Format, rule: ScoreRule | None
-) -> RawOutput:
+    detector: Exportable, output: Output, format: Format, rule: ScoreRule | None
+) -> RawOutput | RegionOutput:
+    suppression = suppress_in_onnx if format == "onnx" else suppress
+    if not isinstance(detector, OneStageDetector):
+        of_regions = RegionOutput if output == "raw" else RegionDetectionOutput
+        return of_regions(detector, suppression, rule).eval()
     if output == "raw":
         return RawOutput(detector, rule).eval()
-    suppression = suppress_in_onnx if format == "onnx" else suppress
     return DetectionOutput(detector, suppression, rule).eval()
 
 
@@ -128,7 +148,7 @@ def _metadata(
     config: ExperimentConfig,
     stored: Checkpoint,
     categories: CategoryTable,
-    module: RawOutput,
+    module: RawOutput | RegionOutput,
     size: Size | None,
     calibration: Calibration | None,
 ) -> dict[str, str]:

@@ -65,7 +65,14 @@ def onnx_translations() -> dict[Any, Any]:
     ) -> Any:
         return opset.NonMaxSuppression(boxes, scores, most, iou, threshold)
 
+    def sort(
+        values: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False
+    ) -> Any:
+        count = opset.Gather(opset.Shape(values), opset.Constant(value_ints=[dim]))
+        return opset.TopK(values, count, axis=dim, largest=int(descending))  # first of equals first
+
     return {
+        torch.ops.aten.sort.stable: sort,
         torch.ops.dense_lt.non_maximum_suppression.default: non_maximum_suppression,
         torch.sym_min: lambda first, second: opset.Min(first, second),
     }

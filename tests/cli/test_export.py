@@ -8,13 +8,12 @@ import onnxruntime
 import pytest
 import torch
 from helpers.export_models import CLASSES, model_settings, write_run
+from helpers.export_two_stage import two_stage_settings
 
 import dense_lt
 from dense_lt.cli.main import main
 from dense_lt.export import build
 from dense_lt.structures import ImageBatch
-
-TWO_STAGE = {"kind": "two_stage", "backbone": {"name": "test_resnet"}}
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +100,33 @@ def test_a_file_that_differs_is_not_left_behind(run, tmp_path, capsys, monkeypat
     assert out.read_text() == "an older one"
 
 
-def test_two_stages_are_refused_in_words(tmp_path, capsys):
-    folder = write_run(tmp_path / "run", TWO_STAGE)
+def test_a_detector_with_masks_gives_them_with_its_boxes(tmp_path, capsys):
+    folder = write_run(tmp_path / "run", two_stage_settings("masks"))
+    out = tmp_path / "detector.pt2"
+    assert main(["export", "--run", str(folder), "--out", str(out), "--size", "64", "96"]) == 0
+    assert "largest difference to PyTorch: boxes" in capsys.readouterr().out
+    extra = {"dense_lt.json": ""}
+    program = torch.export.load(str(out), extra_files=extra).module()
+    facts = {name: json.loads(text) for name, text in json.loads(extra["dense_lt.json"]).items()}
+    assert facts["outputs"] == ["boxes", "scores", "labels", "images", "masks"]
+    assert facts["selection"] == {"score_threshold": 0.02, "nms_iou": 0.5, "max_detections": 30}
+    pixels = torch.from_numpy(blocks(64, 96)).permute(2, 0, 1)[None]
+    boxes, *_, masks = program(pixels, torch.tensor([[64, 96]]))
+    own = dense_lt.load_run(folder, device="cpu").detector
+    with torch.no_grad():
+        expected = own(ImageBatch(pixels, ((64, 96),)))[0]
+    torch.testing.assert_close(boxes, expected.boxes)
+    torch.testing.assert_close(masks, expected.masks)
+    assert masks.shape == (30, 8, 8)
+
+
+def test_dense_proposals_are_refused_in_words(tmp_path, capsys):
+    settings = two_stage_settings()
+    settings["proposals"] = {"kind": "dense", "head": {"channels": 8, "norm_groups": 2}}
+    folder = write_run(tmp_path / "run", settings)
     assert main(["export", "--run", str(folder), "--out", str(tmp_path / "a.pt2")]) == 2
     said = capsys.readouterr().err
-    assert "model.kind is two_stage, but only one-stage detectors can be exported" in said
+    assert "model.proposals.kind is dense, but of detectors with regions only those" in said
     assert not (tmp_path / "a.pt2").exists()
 
 

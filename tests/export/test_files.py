@@ -2,10 +2,12 @@
 
 import pytest
 from helpers.export_models import HEADS, small_detector
+from helpers.export_two_stage import KINDS, small_two_stage
 
 from dense_lt.export.dense import DetectionOutput, RawOutput
 from dense_lt.export.files import read, write
 from dense_lt.export.parity import as_predicted, compare
+from dense_lt.export.regions import RegionDetectionOutput, RegionOutput
 from dense_lt.export.suppression import suppress, suppress_in_onnx
 from dense_lt.export.tracing import trace
 
@@ -14,9 +16,13 @@ BOXES, SCORES = 1e-3, 1e-5
 
 
 def module_of(detector, output, format):
+    suppression = suppress_in_onnx if format == "onnx" else suppress
+    if hasattr(detector, "proposals"):
+        made = RegionOutput if output == "raw" else RegionDetectionOutput
+        return made(detector, suppression).eval()
     if output == "raw":
         return RawOutput(detector).eval()
-    return DetectionOutput(detector, suppress_in_onnx if format == "onnx" else suppress).eval()
+    return DetectionOutput(detector, suppression).eval()
 
 
 def written(module, path, format, *, size, multiple_of):
@@ -43,6 +49,19 @@ def test_a_torch_file_takes_any_size(tmp_path):
     assert difference.odd == 0
 
 
+def test_regions_give_the_same_in_onnxruntime(tmp_path):
+    """Proposals, boxes of each class and masks; other kinds are in the slow test."""
+    detector = small_two_stage("masks", plain_maps=True)
+    module = module_of(detector, "detections", "onnx")
+    program = written(module, tmp_path / "a.onnx", "onnx", size=(64, 96), multiple_of=None)
+    difference = compare(program, as_predicted(detector), [(64, 96)])
+    assert difference.boxes < BOXES
+    assert difference.scores < SCORES
+    assert difference.masks < SCORES
+    assert difference.odd == 0
+    assert difference.count > 100
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "torch"])
 @pytest.mark.parametrize("output", ["raw", "detections"])
@@ -56,3 +75,20 @@ def test_whole_detectors_of_open_size_give_the_same(head, output, format, tmp_pa
     assert difference.boxes < BOXES
     assert difference.scores < SCORES
     assert difference.odd == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torch"])
+@pytest.mark.parametrize("output", ["raw", "detections"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_detectors_of_regions_of_open_size_give_the_same(kind, output, format, tmp_path):
+    detector = small_two_stage(kind)
+    module = module_of(detector, output, format)
+    program = written(module, tmp_path / "a", format, size=(128, 192), multiple_of=64)
+    reference = module if output == "raw" else as_predicted(detector)
+    difference = compare(program, reference, [(128, 128), (192, 128)])
+    assert difference.boxes < BOXES
+    assert difference.scores < SCORES
+    assert difference.masks < SCORES
+    assert difference.odd == 0
+    assert difference.count > 100

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from dense_lt.export.parity import Difference, compare, compare_detections, compare_raw
+from dense_lt.export.parity import (
+    Difference,
+    compare,
+    compare_detections,
+    compare_raw,
+    compare_regions,
+)
 from dense_lt.utils.errors import ConfigError
 
 
@@ -90,3 +96,56 @@ def test_batches_of_one_and_three_are_run_at_every_size():
     shapes = [shape for shape, _ in seen[::2]]
     assert shapes == [(1, 3, 64, 96), (3, 3, 64, 96), (1, 3, 32, 64), (3, 3, 32, 64)]
     assert seen[2][1] == [[64, 96], [56, 77], [48, 58]], "later images are padded"
+
+
+def regions(count=300):
+    """Scores, boxes and proposals of two images; the last of them fill up."""
+    generator = torch.Generator().manual_seed(0)
+    proposals = 50 * torch.rand(2, count, 4, generator=generator)
+    proposals[..., 2:] += 60
+    proposals[:, -100:] = 0
+    boxes = 90 * torch.rand(2, count, 3, 4, generator=generator)
+    scores = torch.rand(2, count, 3, generator=generator)
+    real = proposals[..., :1] > 0
+    return [scores * real, boxes * real[..., None], proposals]
+
+
+def test_the_order_of_proposals_does_not_matter():
+    given = regions()
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
+    order = torch.cat([order, torch.arange(200, 300)])
+    moved = [column[:, order].clone() for column in given]
+    moved[1][0, 7, 2, 1] += 0.01
+    moved[0][1, 9, 1] += 2e-5
+    difference = compare_regions(moved, given)
+    assert difference.boxes == pytest.approx(0.01, rel=1e-3)
+    assert difference.scores == pytest.approx(2e-5, rel=1e-2)
+    assert (difference.odd, difference.count) == (0, 800), "what fills up does not count"
+    difference.check()
+
+
+@pytest.mark.parametrize(("column", "step"), [(0, 0.001), (1, 0.1), (2, 0.1)])
+def test_proposals_that_differ_have_no_counterpart(column, step):
+    given, other = regions(), regions()
+    other[column][:, :2] += step
+    assert compare_regions(other, given).odd == 8  # two on either side of both images
+    other[column][:, :9] += step
+    with pytest.raises(ConfigError, match=r"36 of 800 .*without counterpart"):
+        compare_regions(other, given).check()
+    fewer = [column[:, :-1] for column in given]
+    with pytest.raises(ConfigError, match="scores inf"):
+        compare_regions(fewer, given).check()
+
+
+def test_masks_are_a_part_of_detections():
+    masks = torch.rand(200, 5, 5, generator=torch.Generator().manual_seed(3))
+    given, other = [*detections(), masks], [*detections(), masks.clone()]
+    other[4][5, 2, 3] += 1e-4
+    difference = compare_detections(other, given)
+    assert difference.masks == pytest.approx(1e-4, rel=1e-2)
+    assert difference.odd == 0
+    other[4][:3, 1, 1] += 0.01
+    difference |= compare_detections(other, given)
+    assert difference.odd == 6
+    assert difference.masks == pytest.approx(1e-4, rel=1e-2)
+    assert "masks 0.0001; 6 of 800" in str(difference)
