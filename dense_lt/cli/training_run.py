@@ -33,7 +33,14 @@ from dense_lt.engine.resume import (
     find_checkpoint,
     own_random_states,
 )
-from dense_lt.engine.run_folder import RunFolder, check_free, clear, occupied, write_environment
+from dense_lt.engine.run_folder import (
+    RunFolder,
+    check_free,
+    clear,
+    given_back,
+    occupied,
+    write_environment,
+)
 from dense_lt.engine.step import TrainingStep
 from dense_lt.engine.trackers import check_trackers
 from dense_lt.engine.writers import Metrics, has_evaluation
@@ -81,21 +88,20 @@ def _train(
         _start_folder(run, config, parts, done=done)
     distributed.barrier()
     logger.info("%s, from step %d on\n%s", config.name, done, describe(config, parts))
-    categories, detector, optimizer = parts.data.categories, parts.detector, parts.optimizer
-    periods, average = parts.periods, parts.average
+    categories, detector, periods = parts.data.categories, parts.detector, parts.periods
     training_step = _build_step(config, parts, run, checkpoint)
+    with given_back(run) if not done and distributed.is_main() else nullcontext():
+        recorder = build_recorder(config, detector, categories, run=run, periods=periods, done=done)
     with (
-        closing(
-            build_recorder(config, detector, categories, run=run, periods=periods, done=done)
-        ) as recorder,
+        closing(recorder),
         closing(
             build_checkpoint_writer(
                 config,
                 detector,
-                optimizer,
+                parts.optimizer,
                 categories,
                 run=run,
-                average=average,
+                average=parts.average,
                 fit=training_step.fit,
             )
         ) as save,

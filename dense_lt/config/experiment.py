@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from dense_lt.config.assigners import READS_PREDICTIONS
 from dense_lt.config.averaging import WeightAverageConfig
@@ -165,10 +165,16 @@ class ExperimentConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     trackers: tuple[TrackerName, ...] = ("tensorboard",)
-    """Where numbers go beside `metrics.jsonl`: tensorboard, wandb, mlflow; [] for none of them."""
+    """Where numbers go beside `metrics.jsonl`: tensorboard, wandb, mlflow; or a list,
+    [] for none."""
 
     wandb: WandbConfig = WandbConfig()
     mlflow: MlflowConfig = MlflowConfig()
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     @model_validator(mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, assert_never
 
@@ -182,14 +183,21 @@ def build_recorder(
     periods: Periods,
     done: int,
 ) -> Recorder:
-    """The recorder of this run; it writes in the main process only."""
+    """The recorder of this run; it writes in the main process only.
+
+    Raises:
+        ConfigError: a tracker of a run that begins cannot be started.
+    """
     writers: list[MetricWriter] = []
     statistics_writer = None
     if distributed.is_main():
         writers.append(JsonLinesWriter(run.metrics, done=done))
-        for name in dict.fromkeys(config.trackers):
-            start = partial(_tracker, name, config, run, done=done)
-            writers += start_tracker(name, start, done=done)
+        with ExitStack() as if_one_fails:
+            if_one_fails.callback(lambda: [writer.close() for writer in writers])
+            for name in dict.fromkeys(config.trackers):
+                start = partial(_tracker, name, config, run, done=done)
+                writers += start_tracker(name, start, done=done)
+            if_one_fails.pop_all()
         statistics_writer = StatisticsWriter(run.statistics, done=done)
     return Recorder(
         detector,

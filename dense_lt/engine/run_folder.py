@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,8 +113,20 @@ def clear(run: RunFolder) -> None:
 
 
 @contextmanager
+def given_back(run: RunFolder) -> Iterator[None]:
+    """If a run cannot begin, take back what it has written; `occupied` removes the folder."""
+    try:
+        yield
+    except BaseException:
+        clear(run)
+        raise
+
+
+@contextmanager
 def occupied(run: RunFolder) -> Iterator[None]:
     """Keep other runs out of the folder; the system lets go of it even when a process is killed.
+
+    A folder that is empty at the end is removed.
 
     Raises:
         ConfigError: another process is training into it.
@@ -133,6 +145,8 @@ def occupied(run: RunFolder) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+            with suppress(OSError):  # it is not empty
+                run.path.rmdir()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -294,6 +294,16 @@ def test_a_best_metric_that_will_not_be_there_is_refused_before_training(
     assert not (folder / "best").exists()
 
 
+def test_a_tracker_that_cannot_start_leaves_the_folder_free(folder, command, capsys, monkeypatch):
+    def unreachable(*_, **__):
+        raise ValueError("no key")
+
+    monkeypatch.setattr("dense_lt.engine.build.TensorBoardWriter", unreachable)
+    assert main(command("tracked", "trackers=tensorboard")) == 2
+    assert "tensorboard could not be started (ValueError: no key)" in capsys.readouterr().err
+    assert not (folder / "tracked").exists()
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(folder, command, capsys):
     assert main(command("wild", "optimizer.lr=1e30", "schedule.warmup=0")) == 3
     message = capsys.readouterr().err

@@ -8,6 +8,7 @@ from dense_lt.engine.run_folder import (
     RunFolder,
     check_free,
     clear,
+    given_back,
     occupied,
     write_atomically,
     write_environment,
@@ -72,3 +73,22 @@ def test_a_folder_that_a_run_is_in_is_refused_to_others_until_it_ends(tmp_path):
         pass
     with occupied(run):
         assert run.path.is_dir()
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder_but_the_files_of_others(tmp_path):
+    for name, mine in (("new", False), ("old", True)):
+        run = RunFolder(tmp_path / name)
+        if mine:
+            run.path.mkdir()
+            (run.path / "notes.md").write_text("mine")
+        with pytest.raises(ZeroDivisionError), occupied(run), given_back(run):
+            _fail_after_writing(run)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
+        "old",
+        "old/notes.md",
+    ]
+
+
+def _fail_after_writing(run):
+    run.metrics.write_text("{}")
+    raise ZeroDivisionError

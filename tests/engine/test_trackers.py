@@ -216,13 +216,13 @@ def test_a_run_that_goes_on_goes_on_without_a_tracker_that_cannot_start(caplog):
     assert "api_key not configured); the run goes on without it" in caplog.text
 
 
-def _record(detector, categories, folder):
+def _record(detector, categories, folder, trackers=("wandb",)):
     settings = {
         "name": "x",
         "output": folder,
         "schedule": {"kind": "cosine"},
         "train": {"steps": 5},
-        "trackers": ["wandb"],
+        "trackers": trackers,
         "wandb": {"project": "p", "entity": "team"},
     }
     config = ExperimentConfig.model_validate(settings)
@@ -243,6 +243,20 @@ def test_the_recorder_of_a_run_writes_to_the_trackers_that_are_asked_for(
     assert wandb.logged[-1]["evaluation/AP"] == 0.5
     assert run.metrics.is_file()
     assert not run.tensorboard.exists()
+
+
+def test_a_tracker_that_has_started_is_closed_when_the_next_one_cannot(
+    wandb, tiny_detector, categories, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(build, "MlflowWriter", lambda *_, **__: _unreachable())
+    with pytest.raises(ConfigError, match="mlflow could not be started"):
+        _record(tiny_detector(), categories, tmp_path, trackers=["wandb", "mlflow"])
+    assert wandb.finished == 1
+
+
+def test_a_single_tracker_need_not_be_a_list(wandb, tiny_detector, categories, tmp_path):
+    _record(tiny_detector(), categories, tmp_path, trackers="wandb")
+    assert len(wandb.started) == 1
 
 
 def test_only_the_main_process_writes(wandb, tiny_detector, categories, tmp_path, monkeypatch):
