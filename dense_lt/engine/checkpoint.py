@@ -157,10 +157,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         stored = torch.load(rest, map_location="cpu", weights_only=True)
         if not isinstance(stored, dict) or "format" not in stored:
             raise ValueError("it holds something else")
-    except FileNotFoundError:
-        raise _incomplete(path, missing=rest, other=weights) from None
     except (OSError, RuntimeError, EOFError, ValueError, pickle.PickleError) as error:
-        raise DataError(f"{rest}: cannot be read as a checkpoint of dense_lt: {error}") from error
+        raise _unreadable(path, rest, error) from error
     if stored["format"] != FORMAT:
         raise DataError(
             f"{rest}: checkpoint format {stored['format']}, this version reads {FORMAT}; train "
@@ -170,12 +168,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if _checksum(weights) != stored.pop("checksum"):
             raise ValueError(f"its bytes are not those that {rest.name} was written for")
         return Checkpoint(model=load_file(weights), **stored)
-    except FileNotFoundError:
-        raise _incomplete(path, missing=weights, other=rest) from None
     except (OSError, TypeError, KeyError, ValueError, SafetensorError) as error:
-        raise DataError(
-            f"{weights}: cannot be read as a checkpoint of dense_lt: {error}"
-        ) from error
+        raise _unreadable(path, weights, error) from error
 
 
 def restore_model(detector: nn.Module, checkpoint: Checkpoint) -> None:
@@ -222,15 +216,17 @@ def _code_of(rest: Path, stored: dict[str, Any]) -> str:
     return f"{version}, commit {commit}" if commit else f"{version}, commit not known"
 
 
-def _incomplete(given: Path, *, missing: Path, other: Path) -> DataError:
-    """What is said of a checkpoint of which the file `missing` is not there."""
-    reason = "there is no such file"
-    if other.is_file():
-        reason = (
-            f"a checkpoint is a pair of files, and {missing.name} is missing beside {other.name}; "
-            "copy both"
-        )
-    return DataError(f"{given}: cannot be read as a checkpoint of dense_lt: {reason}")
+def _unreadable(given: Path, file: Path, error: Exception) -> DataError:
+    """What is said of the checkpoint `given` when `file`, one of its two, cannot be read."""
+    named, reason = file, str(error)
+    if isinstance(error, FileNotFoundError):
+        named, reason = given, "there is no such file"
+        if given.is_file():
+            reason = (
+                f"a checkpoint is a pair of files, and {file.name} is missing beside {given.name}; "
+                "copy both"
+            )
+    return DataError(f"{named}: cannot be read as a checkpoint of dense_lt: {reason}")
 
 
 def _rest_of(weights: Path) -> Path:
