@@ -24,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="show configuration, data, model and schedule, try one batch, write nothing",
+        help="show configuration, data, model and schedule, try one batch (with --resume: "
+        "from the checkpoint on), write nothing",
     )
 
 
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = choose_device(config.device)
     with process_group(device):
         if arguments.dry_run:
-            return dry_run(config, device)
+            return dry_run(config, device, resume=arguments.resume)
         return train(
             config,
             device,

@@ -32,6 +32,7 @@ from dense_lt.engine.resume import (
     check_config,
     find_checkpoint,
     own_random_states,
+    restore_optimizer,
 )
 from dense_lt.engine.run_folder import (
     RunFolder,
@@ -63,6 +64,16 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
     check_trackers(config.trackers)
     run = RunFolder(config.run_folder)
     check_free(run, resume=resume, overwrite=overwrite)
+    parts, checkpoint = _take_up(config, device, run, resume=resume)
+    evaluate = _evaluation(config, parts, run)  # reads the ground truth: before anything is written
+    with occupied(run) if distributed.is_main() else nullcontext():
+        return _train(config, run, parts, checkpoint, evaluate)
+
+
+def _take_up(
+    config: ExperimentConfig, device: torch.device, run: RunFolder, *, resume: bool
+) -> tuple[TrainingParts, Checkpoint | None]:
+    """The parts of a run as they are at its start, or at the checkpoint it goes on from."""
     checkpoint = find_checkpoint(run) if resume else None
     if checkpoint:
         stored = dict(with_defaults(checkpoint.config))
@@ -70,9 +81,7 @@ def train(config: ExperimentConfig, device: torch.device, *, resume: bool, overw
     parts = build_parts(config, device, resumed=checkpoint is not None)
     if checkpoint:
         _restore(parts, checkpoint)
-    evaluate = _evaluation(config, parts, run)  # reads the ground truth: before anything is written
-    with occupied(run) if distributed.is_main() else nullcontext():
-        return _train(config, run, parts, checkpoint, evaluate)
+    return parts, checkpoint
 
 
 def _train(
@@ -136,21 +145,27 @@ def _lacks_evaluation(run: RunFolder, periods: Periods, done: int) -> bool:
     return distributed.broadcast_object(due and not has_evaluation(run.metrics, done))
 
 
-def dry_run(config: ExperimentConfig, device: torch.device) -> int:
+def dry_run(config: ExperimentConfig, device: torch.device, *, resume: bool) -> int:
     """Show what would be trained, try one batch forward and backward, write nothing.
 
     Raises:
-        ConfigError, DataError: the run could not start.
+        ConfigError, DataError: the run could not start, or not go on.
         FloatingPointError: the loss of the first batch is not finite.
     """
     check_trackers(config.trackers)
-    parts = build_parts(config, device)
+    run = RunFolder(config.run_folder)
+    parts, checkpoint = _take_up(config, device, run, resume=resume)
     settings = yaml.safe_dump(dict(resolved(config)), sort_keys=False, width=100)
     _say(f"{settings}\n{describe(config, parts)}")
-    _evaluation(config, parts, RunFolder(config.run_folder))  # for what is wrong with it
+    done, total = checkpoint.step if checkpoint else 0, parts.periods.total
+    if checkpoint:
+        what = f"go on with step {done + 1} of {total}" if done < total else "evaluate again"
+        _say(f"resume     {run.path} is at step {done}; it would {what}")
+    _evaluation(config, parts, run)  # for what is wrong with it
     parts.detector.train()
-    batch = next(iter(_batches(config, parts, start=0))).to(device)
-    losses = _build_step(config, parts, RunFolder(config.run_folder)).backward(batch)
+    start = min(done, total - 1) * config.train.batch_size
+    batch = next(iter(_batches(config, parts, start=start))).to(device)
+    losses = _build_step(config, parts, run, checkpoint).backward(batch)
     shown = ", ".join(f"{name} {loss.item():.4f}" for name, loss in losses.items())
     shape = " x ".join(map(str, batch.images.pixels.shape))
     objects = sum(len(target["labels"]) for target in batch.targets)
@@ -236,7 +251,7 @@ def _restore(parts: TrainingParts, checkpoint: Checkpoint) -> None:
     restore_training(parts.detector, checkpoint)
     if parts.average:
         parts.average.restore(checkpoint.model, steps=checkpoint.step)
-    parts.optimizer.load_state_dict(checkpoint.optimizer)
+    restore_optimizer(parts.optimizer, checkpoint.optimizer)
 
 
 def _start_folder(

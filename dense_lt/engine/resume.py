@@ -6,6 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+from torch.optim import Optimizer
+
+from dense_lt.config.experiment import TrainConfig
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint import (
     Checkpoint,
@@ -14,6 +18,7 @@ from dense_lt.engine.checkpoint import (
     load_checkpoint,
 )
 from dense_lt.engine.run_folder import RunFolder
+from dense_lt.engine.writers import read_records
 from dense_lt.utils import distributed
 from dense_lt.utils.errors import ConfigError, DataError
 from dense_lt.utils.seeding import RandomStates
@@ -30,7 +35,9 @@ MAY_CHANGE = (
     "wandb",
     "mlflow",
     "data.workers",
+    "data.prefetch_batches",
     "data.cache_images_mb",
+    "data.cache_annotations",
     "data.dataset.root",
     "data.dataset.folder",
     "train.steps",
@@ -40,23 +47,31 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "train.keep_best",
     "train.micro_batches",
+    "train.activation_checkpointing",
+    "train.channels_last",
+    "train.compile",
+    "model.head.fused_loss",
+    "optimizer.fused",
     "train.evaluate_every",
     "train.statistics_every",
 )
 """Settings, and sections, that a resumed run may set otherwise: they do not move a weight (by
-more than a rounding), or only say how long the run is. (A cosine schedule ends with the run, so it
-is stretched.)"""
+more than a rounding; docs/speed.md says which), or only say how long the run is. (A cosine schedule
+ends with the run, so it is stretched.)"""
 
 
 def find_checkpoint(run: RunFolder) -> Checkpoint | None:
     """The checkpoint a run goes on from; None, said in the log, when it has none yet.
 
     Raises:
+        ConfigError: it had some, and they are gone.
         DataError: no checkpoint can be read, or the processes do not see the same one.
     """
     checkpoint = None
     if has_checkpoint(run.path):
         checkpoint = load_checkpoint(latest_checkpoint(run.path))
+    else:
+        _check_not_lost(run)
     steps = distributed.gather_objects(checkpoint.step if checkpoint else 0)
     if len(set(steps)) > 1:
         raise DataError(
@@ -66,6 +81,43 @@ def find_checkpoint(run: RunFolder) -> Checkpoint | None:
     if checkpoint is None:
         _logger.warning("--resume: %s has no checkpoint yet; starting at the beginning", run.path)
     return checkpoint
+
+
+def _check_not_lost(run: RunFolder) -> None:
+    """Refuse to begin again where a run has left more than one that was ended before it saved.
+
+    A checkpoint is written before every evaluation, and the second one waits for the first.
+
+    Raises:
+        ConfigError: the run had a checkpoint.
+    """
+    records = [record for record in read_records(run.metrics) if record is not None]
+    reached = max((record["step"] for record in records), default=0)
+    if (
+        (run.checkpoints / "latest").is_file()
+        or (run.evaluation / "results.json").is_file()
+        or any(record["kind"] == "evaluation" for record in records)
+        or reached > 2 * _checkpoint_every(run)
+    ):
+        raise ConfigError(
+            f"--resume: the run in {run.path} has come to step {reached}, but its checkpoints are "
+            f"gone. Put them back into {run.checkpoints}; or give --overwrite, which deletes what "
+            "is left of it and starts again, or another name=..."
+        )
+
+
+def _checkpoint_every(run: RunFolder) -> int:
+    """As the run was started."""
+    stored = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.is_file() else {}
+    train = (stored or {}).get("train") or {}
+    return train.get("checkpoint_every", TrainConfig.model_fields["checkpoint_every"].default)
+
+
+def restore_optimizer(optimizer: Optimizer, stored: Mapping[str, Any]) -> None:
+    """Load the state of an optimizer, but not whether its update is fused: that may change."""
+    columns = zip(stored["param_groups"], optimizer.param_groups, strict=True)
+    groups = [{**old, "fused": now["fused"]} for old, now in columns]
+    optimizer.load_state_dict({**stored, "param_groups": groups})
 
 
 def own_random_states(checkpoint: Checkpoint) -> RandomStates | None:

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -268,6 +269,26 @@ def test_dry_run_shows_everything_and_writes_nothing(folder, command, capsys):
     ):
         assert part in shown, part
     assert not (folder / "dry").exists()
+
+
+def test_dry_run_of_a_resumption_checks_it_and_names_the_step(whole, command, capsys):
+    before = sorted((path, path.stat().st_mtime_ns) for path in whole.rglob("*"))
+    longer = command("whole", "--resume", "--dry-run", "train.steps=20", "optimizer.fused=true")
+    assert main(longer) == 0
+    assert "whole is at step 12; it would go on with step 13 of 20" in capsys.readouterr().out
+    assert main(command("whole", "--resume", "--dry-run", "optimizer.lr=0.1")) == 2
+    assert "optimizer.lr: 0.02 in the checkpoint, 0.1 now" in capsys.readouterr().err
+    assert sorted((path, path.stat().st_mtime_ns) for path in whole.rglob("*")) == before
+
+
+def test_other_ways_to_the_same_weights_may_be_taken_on_resuming(whole, folder, command):
+    shutil.copytree(whole, folder / "faster")
+    other = ("optimizer.fused=true", "train.activation_checkpointing=true")
+    arguments = command("faster", "train.steps=13", "train.channels_last=false", *other)
+    assert main([*arguments, "--resume"]) == 0
+    stored = load_checkpoint(latest_checkpoint(folder / "faster"))
+    assert stored.step == 13
+    assert stored.optimizer["param_groups"][0]["fused"] is True
 
 
 def test_dry_run_says_that_a_run_ends_within_its_warmup(command, capsys):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dense_lt.engine.checkpoint import Checkpoint, save_checkpoint
 from dense_lt.engine.resume import (
@@ -10,6 +11,7 @@ from dense_lt.engine.resume import (
     check_config,
     find_checkpoint,
     own_random_states,
+    restore_optimizer,
 )
 from dense_lt.engine.run_folder import RunFolder
 from dense_lt.utils.errors import ConfigError, DataError
@@ -51,9 +53,13 @@ def test_the_same_settings_go_on(checkpoint):
         _changed("train", steps=200, log_every=1),
         _changed("evaluation", batch_size=1),
         {**CONFIG, "name": "b"},
+        {**CONFIG, "optimizer": {"fused": True}},
+        _changed("train", compile=True, channels_last=False, micro_batches=2),
+        _changed("train", activation_checkpointing=True),
+        {**CONFIG, "data": {"workers": 3, "prefetch_batches": 4, "cache_annotations": False}},
     ],
 )
-def test_length_and_periods_may_change(checkpoint, config):
+def test_length_periods_and_what_moves_no_weight_may_change(checkpoint, config):
     check_config(checkpoint, config)
 
 
@@ -116,6 +122,43 @@ def test_when_all_checkpoints_are_damaged_nothing_is_started(tmp_path):
         (run.checkpoints / f"step_00000001.{part}").write_bytes(b"torn")
     with pytest.raises(DataError, match="no checkpoint that can be read"):
         find_checkpoint(run)
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_again(tmp_path):
+    run = RunFolder(tmp_path)
+    lost = pytest.raises(ConfigError, match=r"but its checkpoints are\s+gone.*--overwrite")
+    run.config.write_text("train: {checkpoint_every: 10}")
+    run.metrics.write_text('{"kind": "train", "step": 20}\n')
+    assert find_checkpoint(run) is None  # the first one may not have been whole yet
+    run.metrics.write_text('{"kind": "train", "step": 21}\n')
+    with lost:
+        find_checkpoint(run)
+    run.metrics.write_text('{"kind": "evaluation", "step": 5}\n')
+    with lost:
+        find_checkpoint(run)
+    run.metrics.unlink()
+    assert find_checkpoint(run) is None
+    run.checkpoints.mkdir()
+    (run.checkpoints / "latest").write_text("step_00000010.safetensors")
+    with lost:
+        find_checkpoint(run)
+
+
+def test_the_update_of_a_resumed_run_is_fused_as_it_says_now():
+    def build(*, fused):
+        weight = torch.nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.AdamW([weight], lr=0.1, fused=fused)
+        weight.grad = torch.full((3,), 0.5)
+        return weight, optimizer
+
+    for before, now in ((None, True), (True, None)):
+        _, stored = build(fused=before)
+        stored.step()
+        weight, optimizer = build(fused=now)
+        restore_optimizer(optimizer, stored.state_dict())
+        optimizer.step()
+        assert optimizer.param_groups[0]["fused"] is now
+        assert optimizer.state[weight]["step"] == 2
 
 
 def test_random_states_are_left_out_when_the_number_of_processes_changed(checkpoint, caplog):
