@@ -1,7 +1,10 @@
 """`dense-lt export`: one file, and nothing of this package is needed to run it."""
 
 import json
+import re
 import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -9,6 +12,7 @@ import pytest
 import torch
 from helpers.export_models import CLASSES, model_settings, write_run
 from helpers.export_two_stage import two_stage_settings
+from PIL import Image
 
 import dense_lt
 from dense_lt.cli.main import main
@@ -52,6 +56,13 @@ def test_an_onnx_file_finds_what_predict_finds(run, tmp_path, capsys):
     nothing = session.run(None, {"pixels": pixels, "sizes": np.zeros_like(sizes)})
     assert [len(column) for column in nothing] == [0, 0, 0, 0], "all is padding"
 
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned
+    Image.fromarray(image[:48]).save(out.parent / "street.jpg", exif=exif)  # 72 wide, 48 high
+    sample = run_sample(out.parent)
+    assert sample["image"].shape == (1200, 800, 3), "upright"
+    assert len(sample["boxes"]) == len(sample["images"]) > 0
+
     facts = session.get_modelmeta().custom_metadata_map
     facts = {name: json.loads(text) for name, text in facts.items()}
     assert facts["names"] == list(CLASSES.names)
@@ -63,6 +74,18 @@ def test_an_onnx_file_finds_what_predict_finds(run, tmp_path, capsys):
     np.testing.assert_allclose(facts["mean"], normalizer.mean.flatten(), rtol=1e-6)
     np.testing.assert_allclose(facts["std"], normalizer.std.flatten(), rtol=1e-6)
     assert facts["resize"] == {"kind": "short_side", "short": [800], "long": 1333}
+
+
+def run_sample(folder):
+    """The code of docs/export.md, with the files of `folder`; returns its variables."""
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    blocks = re.findall(r"(?:^ {4}.*\n|^\n)+", text, flags=re.MULTILINE)
+    (sample,) = (block for block in blocks if "InferenceSession" in block)
+    for name in ("detector.onnx", "street.jpg"):
+        sample = sample.replace(f'"{name}"', repr(str(folder / name)))
+    variables = {}
+    exec(textwrap.dedent(sample), variables)
+    return variables
 
 
 def test_a_torch_file_of_fixed_size_with_calibrated_raw_scores(run, tmp_path, capsys):
