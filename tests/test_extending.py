@@ -47,11 +47,12 @@ def place(folder, where, code):
 
 
 def draw_photographs(folder):
-    """A bright square of one of two classes in each of eight images."""
+    """A bright square of one of two classes in each of eight images, and two of background."""
     folder.mkdir()
-    (folder / "classes.txt").write_text("left right\n")
+    (folder / "classes.txt").write_text("left hand\nright hand\n")
     for split in ("train", "val"):
         (folder / split).mkdir()
+        Image.new("RGB", (64, 64)).save(folder / split / "nothing.JPG")
         for number in range(4):
             pixels = np.full((64, 64, 3), 40, np.uint8)
             x = 8 + 28 * (number % 2)
@@ -88,7 +89,9 @@ def test_the_examples_are_trained_and_evaluated(extended):
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2]
     # Two images of each class make both rare, and 0.75 is what a negative weighs at ratio 1.
     assert 0 < lines[0]["negative_weight/rare"] <= 0.75
-    assert json.loads((run / "evaluation" / "results.json").read_text())["counts"]["images"] == 4
+    assert json.loads((run / "evaluation" / "results.json").read_text())["counts"]["images"] == 5
+    classes = json.loads((run / "categories.json").read_text())
+    assert classes["names"] == ["left hand", "right hand"]
 
 
 def test_what_is_added_follows_the_rules_of_the_house(extended):

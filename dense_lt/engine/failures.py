@@ -54,6 +54,7 @@ def not_finite_error(
     step: int,
     detector: nn.Module,
     folder: Path | None,
+    clip_norm: float | None = None,
 ) -> FloatingPointError:
     """The error of a step whose loss or gradient is not finite; keeps what it was computed from.
 
@@ -65,6 +66,7 @@ def not_finite_error(
         step: number of the optimizer step.
         detector: with the weights before the step.
         folder: where the batch is kept, as `step_N.pt`, and the weights; None keeps nothing.
+        clip_norm: of the run, for what is advised.
     """
     numbers = ", ".join(f"{name} {value:g}" for name, value in facts.items())
     image_ids = ", ".join(str(info.image_id) for info in batch.infos)
@@ -77,10 +79,12 @@ def not_finite_error(
     found = distributed.gather_objects(f"{numbers}; image ids {image_ids}.{kept}")
     if len(found) > 1:
         found = [f"process {rank}: {own}" for rank, own in enumerate(found)]
+    clipping = ", set train.clip_norm (null does not clip)"
+    if clip_norm is not None:
+        clipping = f" or train.clip_norm ({clip_norm:g})"
     return FloatingPointError(
         f"step {step}: the loss or its gradient is not finite: {' '.join(found)} The weights are "
-        f"those of step {step - 1}. Lower optimizer.lr or train.clip_norm, or lengthen "
-        "schedule.warmup."
+        f"those of step {step - 1}. Lower optimizer.lr{clipping}, or lengthen schedule.warmup."
     )
 
 

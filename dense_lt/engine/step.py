@@ -101,7 +101,12 @@ class TrainingStep:
             facts = {name: loss.item() for name, loss in losses.items()}
             facts |= {"gradient norm": norm.item(), "learning rate": lr}
             raise not_finite_error(
-                batch, facts, step=step, detector=self.detector, folder=self._failures
+                batch,
+                facts,
+                step=step,
+                detector=self.detector,
+                folder=self._failures,
+                clip_norm=self._clip_norm,
             )
         if self._clip_norm is not None:
             clip_grads_with_norm_(self.detector.parameters(), self._clip_norm, norm)

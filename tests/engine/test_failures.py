@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dense_lt.engine.failures import TRAINING_MEND, memory_told
+from dense_lt.engine.failures import TRAINING_MEND, memory_told, not_finite_error
 from dense_lt.utils.errors import MachineError
 
 
@@ -28,3 +28,23 @@ def test_a_lack_of_memory_is_one_line_with_the_mend(error):
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shape"), memory_told("step 7", TRAINING_MEND):
         raise RuntimeError("shape mismatch")
+
+
+@pytest.mark.parametrize(
+    ("clip_norm", "advice"),
+    [
+        (None, "Lower optimizer.lr, set train.clip_norm (null does not clip), or lengthen"),
+        (35.0, "Lower optimizer.lr or train.clip_norm (35), or lengthen schedule.warmup."),
+    ],
+)
+def test_clipping_is_advised_as_it_can_be_done(make_batch, tiny_detector, clip_norm, advice):
+    facts = {"loss": float("nan")}
+    error = not_finite_error(
+        make_batch(2, seed=0),
+        facts,
+        step=3,
+        detector=tiny_detector(),
+        folder=None,
+        clip_norm=clip_norm,
+    )
+    assert advice in str(error)
