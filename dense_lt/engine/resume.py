@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from torch.optim import Optimizer
 
-from dense_lt.config.experiment import TrainConfig
 from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint import (
     Checkpoint,
@@ -107,10 +106,9 @@ def _check_not_lost(run: RunFolder) -> None:
 
 
 def _checkpoint_every(run: RunFolder) -> int:
-    """As the run was started."""
+    """As the run was started; 0 if it does not say."""
     stored = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.is_file() else {}
-    train = (stored or {}).get("train") or {}
-    return train.get("checkpoint_every", TrainConfig.model_fields["checkpoint_every"].default)
+    return ((stored or {}).get("train") or {}).get("checkpoint_every", 0)
 
 
 def restore_optimizer(optimizer: Optimizer, stored: Mapping[str, Any]) -> None:
