@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
-
-logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 LINES_SHOWN = 15
@@ -125,7 +122,7 @@ def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> list[Failure]:
                     all_runs.update()
                     if status:
                         failures.append(Failure(job.folder, status, _last_lines(job.output)))
-                        logger.warning("%s: status %d; the others go on", job.folder, status)
+                        all_runs.write(f"{job.folder}: failed, status {status}", file=sys.stderr)
         finally:
             for bar in bars.values():
                 bar.close()

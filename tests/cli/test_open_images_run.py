@@ -42,7 +42,9 @@ def config(tmp_path):
 
 
 def test_a_run_is_trained_and_scored_by_the_challenge_s_rules(config, tmp_path, capsys):
-    assert main(["train", str(config)]) == 0
+    assert main(["train", str(config), "train.keep_best=APr"]) == 2
+    assert "gives no 'APr'; choose one of mAP" in capsys.readouterr().err
+    assert main(["train", str(config), "train.keep_best=mAP"]) == 0
     run = tmp_path / "runs" / "run"
     result = json.loads((run / "evaluation" / "results.json").read_text())
     assert result["protocol"] == "openimages"
