@@ -42,7 +42,8 @@ def place(folder, where, code):
     lines = file.read_text().splitlines(keepends=True)
     (index,) = (k for k, line in enumerate(lines) if line.startswith(anchor.rstrip("`")))
     start, stop = {"above": (0, 0), "below": (1, 1), "instead of": (0, 1)}[verb]
-    lines[index + start : index + stop] = [code]
+    apart = "\n\n" if code.startswith(("class ", "@", "def ")) else ""
+    lines[index + start : index + stop] = [code + apart]
     file.write_text("".join(lines))
 
 
