@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dense_lt.engine import checkpoint, checkpoint_writer
+from dense_lt.engine import checkpoint_writer
 from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint
 from dense_lt.engine.checkpoint_writer import CheckpointWriter
 from dense_lt.engine.run_folder import RunFolder
+from dense_lt.utils import tensor_files
 from dense_lt.utils.errors import ConfigError, MachineError
 
 
@@ -77,7 +78,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(make_writer, monkeypatch,
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(checkpoint, "save_file"), (torch, "save"), (os, "fsync"), (Path, "replace")],
+    [(tensor_files, "save_file"), (torch, "save"), (os, "fsync"), (Path, "replace")],
 )
 def test_wherever_the_disk_is_full_the_checkpoint_before_stays(
     make_writer, monkeypatch, tmp_path, owner, name

@@ -27,6 +27,7 @@ RECIPES = [
 MILESTONES = {  # of the published lengths, in their epochs or steps; 300 epochs have a cosine
     12: (8, 11),
     24: (16, 22),
+    36: (28, 34),
     300: (None, None),
     75_000: (50_000, 70_000),
     180_000: (120_000, 160_000),
@@ -36,8 +37,8 @@ SIDE = 16
 OUTLINE = [[1, 1, 9, 1, 9, 9, 1, 9]]
 
 
-def lvis_content():
-    """1203 classes; class 1 in a single image, class 2 in the others."""
+def lvis_content(classes):
+    """So many classes; class 1 in a single image, class 2 in the others."""
     return {
         "images": [
             {"id": i, "file_name": f"{i}.png", "width": SIDE, "height": SIDE}
@@ -50,23 +51,26 @@ def lvis_content():
             for i in range(1, IMAGES + 1)
         ],
         "categories": [
-            {"id": i, "name": f"class {i}", "frequency": "rcf"[i % 3]} for i in range(1, 1204)
+            {"id": i, "name": f"class {i}", "frequency": "rcf"[i % 3]}
+            for i in range(1, classes + 1)
         ],
     }
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Both data sets in one folder, under their published names."""
+    """All data sets in one folder, under their published names."""
     folder = tmp_path_factory.mktemp("data")
-    content = lvis_content()
-    write_images(folder, content)
+    content, older = lvis_content(1203), lvis_content(1230)
+    for where in (folder, folder / "train2017", folder / "val2017"):
+        write_images(where, content)
     lines = "".join(f"/m/{i:04},Class {i}\n" for i in range(500))
     (folder / "challenge-2019-classes-description-500.csv").write_text(lines)
     tree = '{"LabelName": "/m/all", "Subcategory": []}'
     (folder / "challenge-2019-label500-hierarchy.json").write_text(tree)
     for split, name in (("train", "train"), ("validation", "val")):
         write_json(folder / f"lvis_v1_{name}.json", content)
+        write_json(folder / f"lvis_v0.5_{name}.json", older)
         named = [{**x, "file_name": f"{split}/{x['id']}.jpg"} for x in content["images"]]
         write_images(folder, {"images": named})
         boxes = [(i, f"/m/{i % 500:04}", 0.1, 0.6, 0.1, 0.6, 0) for i in range(1, IMAGES + 1)]
