@@ -22,6 +22,9 @@ LINES_SHOWN = 15
 NO_RESULTS = 2
 """Status of a run that says all is well, but has left no results."""
 
+NOT_STARTED = 3
+"""Status of a run whose weights would have come from one that failed."""
+
 
 class Failure(NamedTuple):
     """How a run ended that has no results."""
@@ -42,6 +45,7 @@ class TrainingJob:
     config: Path
     overrides: tuple[str, ...]
     folder: Path
+    after: Path | None = None  # folder of the run that has to be finished before
     process: subprocess.Popen[bytes] | None = None
     step: int = 0
     total_steps: int = 0
@@ -93,7 +97,7 @@ def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> list[Failure]:
     """Run all jobs that are not finished, `at_once` at a time; stop them all on an interrupt.
 
     Returns:
-        Those that failed, which does not stop the others.
+        Those that failed, which does not stop the others but those that go on from them.
     """
     failures: list[Failure] = []
     waiting = [job for job in jobs if not job.finished]
@@ -104,8 +108,12 @@ def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> list[Failure]:
         bars: dict[str, tqdm] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < at_once:
-                    job = waiting.pop(0)
+                for job in _without_ground(waiting, failures):
+                    waiting.remove(job)
+                    all_runs.update()
+                    failures.append(Failure(job.folder, NOT_STARTED, f"  {job.after} failed"))
+                while len(running) < at_once and (job := _next(waiting, running)):
+                    waiting.remove(job)
                     job.start()
                     running.append(job)
                     bars[job.folder.name] = tqdm(
@@ -128,6 +136,20 @@ def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> list[Failure]:
                 bar.close()
             _stop(running)
     return failures
+
+
+def _next(waiting: Sequence[TrainingJob], running: Sequence[TrainingJob]) -> TrainingJob | None:
+    """The first job that waits for no other, None if all do."""
+    open_folders = {job.folder for job in (*waiting, *running)}
+    return next((job for job in waiting if job.after not in open_folders), None)
+
+
+def _without_ground(
+    waiting: Sequence[TrainingJob], failures: Sequence[Failure]
+) -> list[TrainingJob]:
+    """The jobs that wait for one that has failed."""
+    failed = {failure.folder for failure in failures}
+    return [job for job in waiting if job.after in failed]
 
 
 def _update(job: TrainingJob, bar: tqdm) -> None:

@@ -88,6 +88,7 @@ def _sweep_list(path: Path, arguments: argparse.Namespace, overrides: Sequence[s
             data_seeds=data_seeds,
             overrides=(*plans.settings, *own.settings, *overrides),
             name=own.name,
+            init_from=own.init_from,
         )
     ]
     for job in jobs:  # names are free here, and lists share folders
@@ -182,10 +183,12 @@ def plan(
     data_seeds: Sequence[int] | None,
     overrides: Sequence[str],
     name: str | None = None,
+    init_from: str | None = None,
 ) -> list[TrainingJob]:
     """The runs of a sweep, named after their configuration and, where there are several, seeds.
 
-    With `name`, of a single configuration, it is called that.
+    With `name`, of a single configuration, it is called that; with `init_from`, it goes on from
+    the weights of the run of that name and the same seeds.
 
     Raises:
         ConfigError: see `sweep`.
@@ -202,13 +205,12 @@ def plan(
             raise ConfigError(f"{config}: there is no such configuration file")
         for data_seed in data_seeds or [None]:
             for seed in seeds:
-                parts = [name or config.stem]
-                if len(data_seeds or ()) > 1:
-                    parts.append(f"data{data_seed}")
-                if len(seeds) > 1:
-                    parts.append(f"seed{seed}")
-                folder = "_".join(parts)
+                ends = [f"data{data_seed}"] if len(data_seeds or ()) > 1 else []
+                ends += [f"seed{seed}"] if len(seeds) > 1 else []
+                folder = "_".join([name or config.stem, *ends])
                 own = [f"name={folder}", f"output={out}", f"seed={seed}"]
                 own += [] if data_seed is None else [f"data.dataset.seed={data_seed}"]
-                jobs.append(TrainingJob(config, (*own, *overrides), out / folder))
+                after = None if init_from is None else out / "_".join([init_from, *ends])
+                own += [] if after is None else [f"model.init_from={after}"]
+                jobs.append(TrainingJob(config, (*own, *overrides), out / folder, after))
     return jobs

@@ -27,6 +27,10 @@ class SweepRun(Section):
     settings: tuple[Setting, ...] = ()
     """Over those of the configuration."""
 
+    init_from: str | None = None
+    """Name of a run before it in the list, on whose weights it goes on, each seed on its own
+    (decoupled training); the configuration says what is not taken over."""
+
 
 class SweepConfig(Section):
     """What `dense-lt sweep LIST` trains, in the order of the comparison."""
@@ -53,6 +57,18 @@ class SweepConfig(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"several runs are called {twice[0]}; give each a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on_from_an_earlier_one(self) -> Self:
+        earlier: list[str] = []
+        for run in self.runs:
+            if run.init_from is not None and run.init_from not in earlier:
+                raise ValueError(
+                    f"{run.name}: init_from: {run.init_from} is not a run before it in the list "
+                    f"({', '.join(earlier) or 'it is the first'})"
+                )
+            earlier.append(run.name)
         return self
 
 

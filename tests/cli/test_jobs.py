@@ -63,3 +63,37 @@ def test_progress_goes_over_a_line_that_cannot_be_read(tmp_path):
     (watched.folder / "metrics.jsonl").write_text('{"step": 1}\n{"st\n[]\n{"step": 20}\n')
     watched.look()
     assert watched.step == 20
+
+
+@pytest.mark.parametrize(
+    ("ground_ends", "started", "statuses"),
+    [(0, ["ground", "apart", "decoupled"], []), (2, ["ground", "apart"], [2, 3])],
+)
+def test_a_run_waits_for_the_one_it_goes_on_from(
+    tmp_path, monkeypatch, ground_ends, started, statuses
+):
+    ground, decoupled, apart = (
+        TrainingJob(tmp_path / "x.yaml", (), tmp_path / name)
+        for name in ("ground", "decoupled", "apart")
+    )
+    decoupled.after = ground.folder
+    begun = []
+
+    def start(self):
+        begun.append(self.folder.name)
+        status = ground_ends if self is ground else 0
+        self.output.write_text("")
+        if status == 0:
+            (self.folder / "evaluation").mkdir(parents=True)
+            (self.folder / "evaluation" / "results.json").write_text("{}")
+        polls = iter([None, status])  # goes on for a while
+        self.process = SimpleNamespace(poll=lambda: next(polls))
+
+    monkeypatch.setattr(TrainingJob, "start", start)
+    monkeypatch.setattr("dense_lt.cli.jobs.POLL_SECONDS", 0)
+    failures = run_jobs([ground, decoupled, apart], at_once=2)
+    assert begun == started
+    assert [failure.status for failure in failures] == statuses
+    if failures:
+        assert failures[1].folder == decoupled.folder
+        assert failures[1].printed == f"  {ground.folder} failed"

@@ -109,6 +109,22 @@ def test_a_list_names_its_runs_and_their_settings(configs, tmp_path, trained):
     assert trained["page"] == tmp_path / "runs" / "table"
 
 
+def test_a_run_goes_on_from_that_of_its_own_seed(configs, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        sweep_module, "_train_and_compare", lambda jobs, page, at_once: seen.extend(jobs) or 0
+    )
+    runs = [
+        {"name": "plain", "config": "efl.yaml"},
+        {"name": "bags", "config": "efl.yaml", "init_from": "plain"},
+    ]
+    words = ["--data-seeds", "5", "6"]
+    assert main(["sweep", str(write_list(tmp_path, runs=runs)), *words]) == 0
+    assert [job.after for job in seen[:4]] == [None] * 4
+    assert [job.after for job in seen[4:]] == [job.folder for job in seen[:4]]
+    assert f"model.init_from={tmp_path}/runs/plain_data6_seed1" in seen[7].overrides
+
+
 def test_the_command_goes_before_the_list(configs, tmp_path, trained):
     words = ["--seeds", "5", "--out", str(tmp_path / "other"), "train.epochs=2"]
     assert main(["sweep", str(write_list(tmp_path)), *words]) == 0
@@ -144,6 +160,10 @@ def test_a_run_that_is_there_with_other_settings_is_not_taken_for_another(
         ({"runs": [{"name": "a", "config": "efl.yaml"}] * 2}, "several runs are called a"),
         ({"runs": [{"name": "a", "config": "none.yaml"}]}, "none.yaml: there is no such config"),
         ({"runs": [{"name": "table", "config": "efl.yaml"}], "seeds": [0]}, "as the list is"),
+        (
+            {"runs": [{"name": "a", "config": "efl.yaml", "init_from": "b"}]},
+            "table.yaml: a: init_from: b is not a run before it in the list (it is the first",
+        ),
         ({"settings": ["epochs"]}, r"table.yaml: settings.0: String should match pattern"),
     ],
 )
@@ -199,8 +219,9 @@ def test_runs_that_fail_are_told_at_the_end_and_the_others_compared(tmp_path, co
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
 def test_every_run_of_a_repository_list_is_one_that_can_be_trained(path):
-    for own in load_sweep(path).runs:
-        load_config(path.parent / own.config, own.settings)
+    plans = load_sweep(path)
+    for own in plans.runs:
+        load_config(path.parent / own.config, (*plans.settings, *own.settings))
 
 
 def test_lists_that_share_a_folder_mean_the_same_by_a_name():
