@@ -19,7 +19,7 @@ from dense_lt.data.categories import CategoryTable
 from dense_lt.engine.checkpoint import Checkpoint, copy_checkpoint, save_checkpoint
 from dense_lt.engine.ema import WeightAverage
 from dense_lt.engine.pieces import MemoryFit
-from dense_lt.engine.run_folder import write_atomically
+from dense_lt.engine.run_folder import read_own_json, write_atomically
 from dense_lt.utils import distributed
 from dense_lt.utils.environment import versions
 from dense_lt.utils.errors import ConfigError, MachineError
@@ -117,10 +117,9 @@ class CheckpointWriter:
         value, note = metrics[name], self._folder / "best.json"
         if value is None or math.isnan(value):
             return
-        if note.is_file():
-            best = json.loads(note.read_text(encoding="utf-8"))
-            if best["metric"] == name and best["step"] < step and best["value"] >= value:
-                return
+        best = read_own_json(note, held="the best score so far")
+        if best.get("metric") == name and best["step"] < step and best["value"] >= value:
+            return
         # an evaluation follows the checkpoint of its step, which an earlier start may have written
         path = self.wait() or self._folder / f"step_{step:08d}.safetensors"
         best_path = copy_checkpoint(path, "best")

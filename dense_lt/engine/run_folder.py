@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -159,11 +160,36 @@ def write_atomically(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+def read_own_json(path: Path, *, held: str) -> Any:
+    """The content of a file that this run wrote; {} where there is none.
+
+    Args:
+        path: in the folder of the run.
+        held: what the file holds, for the message.
+
+    Raises:
+        DataError: it has been damaged since.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    else:
+        if isinstance(content, dict):
+            return content
+        reason = f"a {type(content).__name__} where an object belongs"
+    raise DataError(
+        f"{path}: damaged ({reason}); put the file back, or move it away: the run then goes on, "
+        f"without {held}"
+    )
+
+
 def write_environment(run: RunFolder, facts: Mapping[str, object], *, step: int) -> None:
     """Note how the run was started; how it was resumed is added to a list, nothing is replaced."""
     stored: dict[str, object] = {}
-    if step and run.environment.is_file():
-        stored = json.loads(run.environment.read_text(encoding="utf-8"))
+    if step and (stored := read_own_json(run.environment, held="how it was started before")):
         resumed = stored.get("resumed", [])
         assert isinstance(resumed, list), f"{run.environment}: resumed is {resumed!r}"
         stored["resumed"] = [*resumed, {"step": step, **facts}]

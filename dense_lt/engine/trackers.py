@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dense_lt.engine.run_folder import RunFolder, write_atomically
+from dense_lt.engine.run_folder import RunFolder, read_own_json, write_atomically
 from dense_lt.engine.writers import Metrics, MetricWriter
 from dense_lt.utils.errors import ConfigError
 from dense_lt.utils.seeding import kept_random_states
@@ -224,7 +224,7 @@ def curves(kind: str, values: Metrics) -> dict[str, float]:
 def _own_id(folder: RunFolder, tracker: str, make: Callable[[], str]) -> str:
     """What this run is called by `tracker`; made, and stored, the first time."""
     path: Path = folder.trackers
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    stored = read_own_json(path, held="the trackers' names of it")
     if tracker not in stored:
         stored[tracker] = make()
         write_atomically(path, json.dumps(stored) + "\n")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from dense_lt.balance.statistics import named_statistics
-from dense_lt.engine.run_folder import write_atomically
+from dense_lt.engine.run_folder import read_own_json, write_atomically
 
 _logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class StatisticsWriter:
 
     def __init__(self, path: Path, *, done: int = 0) -> None:
         """Go on after optimizer step `done`; snapshots of later steps, if any, are dropped."""
-        stored = json.loads(path.read_text(encoding="utf-8"))["snapshots"] if path.is_file() else []
+        stored = read_own_json(path, held="the gradient sums of earlier steps").get("snapshots", [])
         self._path = path
         self._snapshots = [snapshot for snapshot in stored if snapshot["step"] <= done]
 

@@ -10,10 +10,11 @@ from dense_lt.engine.run_folder import (
     clear,
     given_back,
     occupied,
+    read_own_json,
     write_atomically,
     write_environment,
 )
-from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.errors import ConfigError, DataError
 
 
 def test_a_fresh_folder_is_free_also_with_files_of_others(tmp_path):
@@ -92,3 +93,16 @@ def test_a_run_that_cannot_begin_leaves_no_folder_but_the_files_of_others(tmp_pa
 def _fail_after_writing(run):
     run.metrics.write_text("{}")
     raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("text", ["", '{"snapshots": [', "[]", "\x00"])
+def test_a_damaged_file_of_the_run_is_named_with_what_it_costs_to_go_without(tmp_path, text):
+    run = RunFolder(tmp_path)
+    run.environment.write_text(text)
+    with pytest.raises(DataError, match=r"environment\.json: damaged .*without how it was started"):
+        write_environment(run, {"gpu": "none"}, step=20)
+    assert run.environment.read_text() == text
+    run.environment.unlink()
+    write_environment(run, {"gpu": "none"}, step=20)
+    assert json.loads(run.environment.read_text()) == {"gpu": "none"}
+    assert read_own_json(tmp_path / "absent.json", held="nothing") == {}
