@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dense_lt.evaluation.results import ClassResult
 from dense_lt.report.intervals import (
@@ -70,7 +70,7 @@ class DataSet:
 
 
 MOST_SIDE_BY_SIDE = 6
-"""Experiments that are shown as columns; more become rows."""
+"""Experiments that are shown as columns, and have lines in figures; more become rows."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,31 @@ class Comparison:
     def has_many(self) -> bool:
         """Whether there are more experiments than a table has columns or a figure has colours."""
         return len(self.experiments) > MOST_SIDE_BY_SIDE
+
+    def drawn(self) -> Comparison:
+        """The experiments that figures with a line for each can tell apart.
+
+        All, or of many the reference and those of the highest AP_r, of AP where no run has that.
+        """
+        if not self.has_many:
+            return self
+        scores = [own.estimate(self.drawn_by, self.caps[0]).mean for own in self.experiments]
+        others = range(1, len(scores))
+        best = sorted(others, key=lambda index: -1.0 if (own := scores[index]) is None else own)
+        kept = [0, *sorted(best[-(MOST_SIDE_BY_SIDE - 1) :])]
+        sets = [replace(own, runs=tuple(own.runs[n] for n in kept)) for own in self.data_sets]
+        return replace(
+            self,
+            experiments=tuple(self.experiments[index] for index in kept),
+            data_sets=tuple(own for own in sets if any(own.runs)),
+        )
+
+    @property
+    def drawn_by(self) -> str:
+        """The metric by which `drawn` chooses."""
+        cap = self.caps[0]
+        known = (own.estimate("APr", cap).mean is not None for own in self.experiments)
+        return "APr" if any(known) else "AP"
 
     def at(self, cap: int) -> str:
         """A cap in words, such as "300 detections per image"."""

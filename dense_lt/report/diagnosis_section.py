@@ -115,12 +115,13 @@ def diagnosis_section(comparison: Comparison, folder: Path) -> Section:
     if len(missing) == len(comparison.experiments) or not groups:
         unknown = [] if groups else [Paragraph("There is none: frequency groups are not known.")]
         return Section(*heading, (*unknown, *reasons))
+    drawn = comparison.drawn()
     lost = [_where_lost(e) for e in comparison.experiments if e not in missing]
     height = 0.55 + 1.75 * len(groups)
     bars = 0.22 * _LEGEND_OF_KINDS + len(groups) * (0.55 + 0.28 * len(comparison.experiments)) + 0.4
     figures = (
         _figure(
-            comparison,
+            drawn,
             folder,
             "objects_found",
             height,
@@ -145,7 +146,7 @@ def diagnosis_section(comparison: Comparison, folder: Path) -> Section:
             "would be right.",
         ),
         _figure(
-            comparison,
+            drawn,
             folder,
             "reliability",
             height,
@@ -155,12 +156,12 @@ def diagnosis_section(comparison: Comparison, folder: Path) -> Section:
             "high, above it too low.",
         ),
         _figure(
-            comparison,
+            drawn,
             folder,
             "mean_scores",
             3.2,
             diagnosis_plots.mean_scores,
-            f"Mean scores by group on a logarithmic axis. {_scores_in_words(comparison)}",
+            f"Mean scores by group on a logarithmic axis. {_scores_in_words(drawn)}",
             "Filled: true positives. Hollow: the best false positives of each class, as many as it "
             "has objects. Where hollow is above filled, errors outrank finds.",
         ),

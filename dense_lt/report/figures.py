@@ -88,7 +88,11 @@ def _ends(comparison: Comparison, index: int) -> str:
 
 
 def ratio_section(comparison: Comparison, folder: Path) -> Section:
-    """Gradient ratio by class rank at the end, and by group over training."""
+    """Gradient ratio by class rank at the end, and by group over training.
+
+    Of many experiments the `drawn` ones have lines; a loss that did nothing is told of all.
+    """
+    drawn = comparison.drawn()
     heading = ("ratio", "Gradient ratio")
     missing = [e.label for e in comparison.experiments if not any(run.snapshots for run in e.runs)]
     if len(missing) == len(comparison.experiments):
@@ -112,14 +116,14 @@ def ratio_section(comparison: Comparison, folder: Path) -> Section:
         draw(
             folder,
             "ratio_by_rank",
-            _height(comparison, 3.4),
-            partial(plots.ratio_by_rank, comparison=comparison),
+            _height(drawn, 3.4),
+            partial(plots.ratio_by_rank, comparison=drawn),
         ),
         alt="Gradient ratio of every class at the end of training against its rank by "
-        f"training images. Mean over the rare classes: {_rare_ratios(comparison)}.",
+        f"training images. Mean over the rare classes: {_rare_ratios(drawn)}.",
         caption="At the end of training, mean over seeds; lines are smoothed over ranks.",
     )
-    return Section(*heading, (*blocks, by_rank, _ratio_by_step(comparison, folder)))
+    return Section(*heading, (*blocks, by_rank, _ratio_by_step(drawn, folder)))
 
 
 def _ratio_by_step(comparison: Comparison, folder: Path) -> Block:

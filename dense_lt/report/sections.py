@@ -169,6 +169,12 @@ def _why_undefined(experiment: Experiment, metric: str, cap: int) -> str:
 def _how_to_read(comparison: Comparison) -> str:
     place = "column" if comparison.has_many else "row"
     cap = f"At {comparison.at(comparison.caps[0])} unless the {place} says otherwise."
+    if comparison.has_many:
+        cap += (
+            f" Figures with lines show {comparison.reference.label} and the "
+            f"{len(comparison.drawn().experiments) - 1} of the highest {comparison.drawn_by}; a "
+            "comparison of fewer runs shows others."
+        )
     if all(len(experiment.runs) == 1 for experiment in comparison.experiments):
         end = (
             ""
@@ -182,9 +188,11 @@ def _how_to_read(comparison: Comparison) -> str:
             f"Differences are to {comparison.reference.label}; ≈ marks one whose 95 % interval "
             "contains 0, which is noise as far as these runs can tell."
         )
-        paired = [e.label for e in comparison.experiments[1:] if comparison.is_paired(e)]
-        if paired:
-            texts.append(f"Taken seed by seed: {', '.join(paired)}.")
+        others = comparison.experiments[1:]
+        unpaired = [own.label for own in others if not comparison.is_paired(own)]
+        if len(unpaired) < len(others):
+            but = f", but not of {', '.join(unpaired)}" if unpaired else ""
+            texts.append(f"They are taken seed by seed{but}.")
     texts.append("Intervals cover what the seeds change, not the choice of validation images.")
     return " ".join(texts)
 

@@ -61,15 +61,16 @@ def write_report(
 
 def make_document(comparison: Comparison, figures: Path, examples: ExampleOptions) -> Document:
     """All sections in the order of the page; draws the figures into the folder `figures`."""
+    drawn = comparison.drawn()
     parts: list[Section] = [
         sections.overview(comparison),
         sections.by_group(comparison, group_figures(comparison, figures)),
-        scatter_section(comparison, figures),
+        scatter_section(drawn, figures),
         cost_section(comparison),
         ratio_section(comparison, figures),
-        balance_section(comparison, figures),
+        balance_section(drawn, figures),
         diagnosis_section(comparison, figures),
-        training_section(comparison, figures),
+        training_section(drawn, figures),
     ]
     if examples.count:
         parts.append(example_section(comparison, figures, examples))

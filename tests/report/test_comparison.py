@@ -90,3 +90,33 @@ def test_class_ap_is_the_mean_over_seeds(make_run):
     runs = [make_run("a", seed=0), make_run("b", seed=1)]
     mean = compare(runs).data_sets[0].average_precision(0)
     assert mean[4] == pytest.approx((runs[0].classes[4].AP + runs[1].classes[4].AP) / 2)
+
+
+def test_of_many_experiments_the_reference_and_the_best_for_rare_classes_get_lines(make_run):
+    rare = [0.01, 0.30, 0.02, 0.29, 0.28, None, 0.27, 0.26, 0.25]
+    runs = [
+        with_metrics(make_run, f"run{n}", ap=0.5 - n / 100, rare=own, prior=0.1 + n / 100)
+        for n, own in enumerate(rare)
+    ]
+    few = compare(runs[:6])
+    assert few.drawn() is few
+    many = compare(runs)
+    drawn = many.drawn()
+    assert [own.label for own in drawn.experiments] == [
+        "run0",
+        "run1",
+        "run3",
+        "run4",
+        "run6",
+        "run7",
+    ]
+    assert [len(own) for own in drawn.data_sets[0].runs] == [1] * 6
+    assert drawn.data_sets[0].runs[2][0].name == "run3"
+    assert drawn.reference is many.reference
+    unknown = [
+        with_metrics(make_run, f"u{n}", ap=n / 100, rare=None, prior=0.1 + n / 100)
+        for n in range(8)
+    ]
+    assert [own.label for own in compare(unknown).drawn().experiments] == [
+        *("u0", "u3", "u4", "u5", "u6", "u7")
+    ]

@@ -22,3 +22,17 @@ def test_many_experiments_become_rows_of_the_table_by_group(make_run):
     assert [row[0].text for row in tall.rows] == [f"m{i}" for i in range(MOST_SIDE_BY_SIDE + 1)]
     assert tall.header == ("percent", *(row[0].text for row in wide.rows))
     assert tall.rows[0][1:] == tuple(row[1] for row in wide.rows), "the reference has no difference"
+    assert "Figures with lines show m0 and the 5 of the highest AP" in str(
+        by_group(many, ()).blocks
+    )
+    assert "Figures with lines" not in str(by_group(few, ()).blocks)
+
+
+def test_seeds_that_do_not_pair_are_named(make_run):
+    runs = [
+        make_run(f"{n}{s}", seed=s, prior=p) for n, p in (("a", 0.1), ("b", 0.2)) for s in (0, 1)
+    ]
+    apart = [make_run(f"c{s}", seed=s, prior=0.3) for s in (5, 6)]
+    assert "They are taken seed by seed. " in str(by_group(compare(runs), ()).blocks)
+    told = str(by_group(compare([*runs, *apart]), ()).blocks)
+    assert "They are taken seed by seed, but not of c. " in told
