@@ -15,7 +15,7 @@ from dense_lt.report.intervals import (
     paired_difference,
     welch_difference,
 )
-from dense_lt.report.runs import Run
+from dense_lt.report.runs import OF_MASKS, Run
 from dense_lt.report.settings import (
     SettingDifference,
     experiment_key,
@@ -30,6 +30,9 @@ HEADLINE = ("AP", "AP50", "AP75", "APs", "APm", "APl", *BY_GROUP.values())
 """Metrics shown at the first cap of detections, before recall."""
 
 AT_OTHER_CAPS = ("AP", *BY_GROUP.values())
+
+FOR_MASKS = tuple(f"{OF_MASKS}{metric}" for metric in AT_OTHER_CAPS)
+"""Metrics of masks, shown at every cap where a run has predicted some."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,10 @@ class Comparison:
         """(metric, detections an image) of every row of the table by group."""
         first, *others = self.caps
         rows = [(metric, first) for metric in (*HEADLINE, f"AR@{first}")]
-        return rows + [(metric, cap) for cap in others for metric in AT_OTHER_CAPS]
+        rows += [(metric, cap) for cap in others for metric in AT_OTHER_CAPS]
+        if any(run.mask_results for own in self.experiments for run in own.runs):
+            rows += [(metric, cap) for cap in self.caps for metric in FOR_MASKS]
+        return rows
 
     @property
     def unlike(self) -> list[SettingDifference]:

@@ -23,6 +23,28 @@ Paint = Callable[["Drawing", Comparison], Hover | None]
 
 _LEGEND_OF_KINDS = 4  # rows
 
+# Of figures: what they show in words, and the caption.
+_FOUND = (
+    "Share of objects of each group that any box covers, that a box of their class covers, and "
+    "whose best box has their class. The table has the numbers.",
+    "Recall step by step, IoU 0.5. Candidates are the boxes before classes are looked at: "
+    "proposals, or the 1,000 best of a dense head. An object without any was lost before "
+    "classification. From a candidate to any box: no score was high enough to be kept, or the box "
+    "was moved off. To own class: it was kept under other names alone. To the last: another class "
+    "outscores its own.",
+)
+_KINDS = (
+    "Stacked bars: kinds of the best detections of each group's classes. The table has the "
+    "numbers.",
+    "The best detections of each class, as many as it has objects: without errors all would be "
+    "right.",
+)
+_RELIABILITY = (
+    "Precision against score in ten bins, one panel per group, with the diagonal.",
+    "Bins of scores with at least 10 detections. Below the dotted line scores are too high, above "
+    "it too low.",
+)
+
 
 def balance_section(comparison: Comparison, folder: Path) -> Section:
     """What the losses make of the gradient ratio, and the classifiers that come of it."""
@@ -115,59 +137,31 @@ def diagnosis_section(comparison: Comparison, folder: Path) -> Section:
     if len(missing) == len(comparison.experiments) or not groups:
         unknown = [] if groups else [Paragraph("There is none: frequency groups are not known.")]
         return Section(*heading, (*unknown, *reasons))
-    drawn = comparison.drawn()
     lost = [_where_lost(e) for e in comparison.experiments if e not in missing]
-    height = 0.55 + 1.75 * len(groups)
-    bars = 0.22 * _LEGEND_OF_KINDS + len(groups) * (0.55 + 0.28 * len(comparison.experiments)) + 0.4
+    panels, rows = 0.55 + 1.75 * len(groups), 0.55 + 0.28 * len(comparison.experiments)
+    bars = 0.22 * _LEGEND_OF_KINDS + len(groups) * rows + 0.4
+    few = comparison.drawn()
     figures = (
-        _figure(
-            drawn,
-            folder,
-            "objects_found",
-            height,
-            diagnosis_plots.stages,
-            "Share of objects of each group that any box covers, that a box of their class covers, "
-            "and whose best box has their class. The table has the numbers.",
-            "Recall step by step, IoU 0.5. Candidates are the boxes before classes are looked at: "
-            "proposals, or the 1,000 best of a dense head. An object without any was lost before "
-            "classification. From a candidate to any box: no score was high enough to be kept, or "
-            "the box was moved off. To own class: it was kept under other names alone. To the "
-            "last: another class outscores its own.",
-        ),
-        _figure(
-            comparison,
-            folder,
-            "error_kinds",
-            bars,
-            diagnosis_plots.error_kinds,
-            "Stacked bars: kinds of the best detections of each group's classes. The table has the "
-            "numbers.",
-            "The best detections of each class, as many as it has objects: without errors all "
-            "would be right.",
-        ),
-        _figure(
-            drawn,
-            folder,
-            "reliability",
-            height,
-            diagnosis_plots.reliability,
-            "Precision against score in ten bins, one panel per group, with the diagonal.",
-            "Bins of scores with at least 10 detections. Below the dotted line scores are too "
-            "high, above it too low.",
-        ),
-        _figure(
-            drawn,
-            folder,
-            "mean_scores",
-            3.2,
-            diagnosis_plots.mean_scores,
-            f"Mean scores by group on a logarithmic axis. {_scores_in_words(drawn)}",
-            "Filled: true positives. Hollow: the best false positives of each class, as many as it "
-            "has objects. Where hollow is above filled, errors outrank finds.",
-        ),
+        _figure(few, folder, "objects_found", panels, diagnosis_plots.stages, *_FOUND),
+        _figure(comparison, folder, "error_kinds", bars, diagnosis_plots.error_kinds, *_KINDS),
+        _figure(few, folder, "reliability", panels, diagnosis_plots.reliability, *_RELIABILITY),
+        _mean_scores(few, folder),
     )
     tables = (_numbers(comparison), *_confusion(comparison))
     return Section(*heading, (*reasons, Bullets(tuple(lost)), *figures, *tables))
+
+
+def _mean_scores(comparison: Comparison, folder: Path) -> Figure:
+    return _figure(
+        comparison,
+        folder,
+        "mean_scores",
+        3.2,
+        diagnosis_plots.mean_scores,
+        f"Mean scores by group on a logarithmic axis. {_scores_in_words(comparison)}",
+        "Filled: true positives. Hollow: the best false positives of each class, as many as it has "
+        "objects. Where hollow is above filled, errors outrank finds.",
+    )
 
 
 def _figure(

@@ -16,6 +16,9 @@ from dense_lt.utils.errors import DataError
 
 Json = dict[str, Any]
 
+OF_MASKS = "mask "
+"""Before a metric's name where masks are scored; without it boxes are, or what the results hold."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -42,6 +45,8 @@ class Run:
     name: str
     results: EvaluationResult
     classes: tuple[ClassResult, ...]  # in label order
+    mask_results: EvaluationResult | None = None
+    """Of the same predictions, where `results` are of boxes."""
     config: Json | None = None
     environment: Json = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()
@@ -66,7 +71,10 @@ class Run:
 
     def metric(self, name: str, cap: int) -> float | None:
         """Metric `name` in [0, 1] at `cap` detections an image; None if undefined or not scored."""
-        results = self.results
+        results = self.mask_results if name.startswith(OF_MASKS) else self.results
+        if results is None:
+            return None
+        name = name.removeprefix(OF_MASKS)
         headline = results.metrics if cap == results.max_detections else {}
         return results.by_max_detections.get(str(cap), headline).get(name)
 
@@ -106,6 +114,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         name=results.run or folder.resolve().name,
         results=results,
+        mask_results=_mask_results(path, results),
         classes=_in_label_order(results.per_class, folder / "categories.json"),
         config=results.config or _read_config(folder / "config.yaml"),
         environment=_read_optional(folder / "environment.json"),
@@ -132,6 +141,15 @@ def _results_path(folder: Path) -> Path:
         f"{folder}: this run has no evaluation/results.json; evaluate it first with "
         f"`dense-lt eval {folder}`"
     )
+
+
+def _mask_results(path: Path, results: EvaluationResult) -> EvaluationResult | None:
+    """Those that were written together with `results` (`evaluation.iou_types: [bbox, segm]`)."""
+    beside = path.with_name("results_segm.json")
+    if path.name != "results.json" or results.iou_type != "bbox" or not beside.is_file():
+        return None
+    masks = EvaluationResult.load(beside)
+    return masks if masks.protocol == results.protocol else None
 
 
 def _in_label_order(classes: tuple[ClassResult, ...], table: Path) -> tuple[ClassResult, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dense_lt.data.categories import GROUPS
 from dense_lt.evaluation.results import why_undefined
-from dense_lt.report.comparison import BY_GROUP, Comparison, DataSet, Experiment
+from dense_lt.report.comparison import BY_GROUP, FOR_MASKS, Comparison, DataSet, Experiment
 from dense_lt.report.document import (
     Block,
     Bullets,
@@ -17,6 +17,7 @@ from dense_lt.report.document import (
     Table,
 )
 from dense_lt.report.intervals import Estimate
+from dense_lt.report.runs import OF_MASKS
 from dense_lt.report.settings import SEED_KEYS, SettingDifference, seeds_of
 from dense_lt.report.tables import NOT_AVAILABLE, percent, signed_percent
 from dense_lt.report.verdict import verdict
@@ -114,11 +115,11 @@ def by_group(comparison: Comparison, figures: Sequence[Figure]) -> Section:
     reasons: dict[str, list[str]] = {}
     for metric, cap in comparison.metrics:
         name = metric if cap == comparison.caps[0] else f"{metric} at {cap}"
-        row = [Cell(name, _IN_WORDS.get(metric, "recall"))]
+        row = [Cell(name, _IN_WORDS.get(metric.removeprefix(OF_MASKS), "recall"))]
         for experiment in comparison.experiments:
             estimate = experiment.estimate(metric, cap)
             row.append(_score_cell(comparison, experiment, estimate, (metric, cap)))
-            if estimate.mean is None:
+            if estimate.mean is None and not _lacks_masks(experiment, metric):
                 reason = f"{name} is {NOT_AVAILABLE}: {_why_undefined(experiment, metric, cap)}"
                 reasons.setdefault(reason, []).append(experiment.label)
         rows.append(tuple(row))
@@ -128,9 +129,17 @@ def by_group(comparison: Comparison, figures: Sequence[Figure]) -> Section:
         table.turned() if comparison.has_many else table,
         Paragraph(_how_to_read(comparison)),
     ]
+    without = [e.label for e in comparison.experiments if _lacks_masks(e, FOR_MASKS[0])]
+    if 0 < len(without) < len(labels):
+        text = f"Masks are {NOT_AVAILABLE}, since they were not predicted or not scored:"
+        blocks.append(Paragraph(f"{text} {', '.join(without)}."))
     if reasons:
         blocks.append(Bullets(tuple(_shared(comparison, *entry) for entry in reasons.items())))
     return Section("groups", "Scores by group", (*blocks, *figures))
+
+
+def _lacks_masks(experiment: Experiment, metric: str) -> bool:
+    return metric in FOR_MASKS and all(run.mask_results is None for run in experiment.runs)
 
 
 def _score_cell(
@@ -162,7 +171,7 @@ def _shared(comparison: Comparison, reason: str, labels: Sequence[str]) -> str:
 def _why_undefined(experiment: Experiment, metric: str, cap: int) -> str:
     run = experiment.runs[0]
     if cap in run.scored_caps:
-        return why_undefined(metric, run.results.counts)
+        return why_undefined(metric.removeprefix(OF_MASKS), run.results.counts)
     return f"scored at {', '.join(map(str, run.scored_caps))} detections only"
 
 

@@ -27,7 +27,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
             *("environment.", "device", "threads", "data.workers", "data.prefetch_batches"),
             *("data.cache_images_mb", "data.cache_annotations"),
             *("data.dataset.folder", "data.dataset.root"),
-            *("evaluation.batch_size", "evaluation.resamples"),
+            *("evaluation.batch_size", "evaluation.resamples", "evaluation.iou_types"),
             *("train.log_every", "train.evaluate_every", "train.statistics_every"),
             *("train.checkpoint_every", "train.keep_checkpoints"),
             *("train.activation_checkpointing", "train.compile", "optimizer.fused"),
