@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
-from torchvision.ops import roi_align
 
 from dense_lt.models.assigners.base import Assigner
 from dense_lt.models.assigners.crowds import ignore_crowds
 from dense_lt.ops.boxes import box_area
 from dense_lt.ops.matching import labels_of_matches
+from dense_lt.ops.roi_align import roi_align
 from dense_lt.ops.sampling import generator_of, sample_matches
 from dense_lt.structures import Priors, Target
 
@@ -169,6 +169,4 @@ class RegionPooling:
         return (level - lowest).clamp(0, len(self.strides) - 1).long()
 
     def _pool(self, level: Tensor, rows: Tensor, stride: int) -> Tensor:
-        return roi_align(  # type: ignore[operator] - torch.fx has wrapped it
-            level, rows, self.size, 1 / stride, self.sampling_ratio, self.aligned
-        )
+        return roi_align(level, rows, self.size, 1 / stride, self.sampling_ratio, self.aligned)

@@ -57,7 +57,7 @@ def test_a_few_steps_learn_two_images_by_heart():
     images, targets = squares(size=(64, 64))
     optimizer = torch.optim.AdamW(detector.parameters(), lr=3e-3)
     first = last = 0.0
-    for step in range(60):
+    for step in range(100):
         losses = detector(images, targets)
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
