@@ -60,15 +60,14 @@ class GroupSoftmaxLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
         """See `RegionClassificationLoss`."""
         *columns, objectness = self._split(logits)
-        total = functional.cross_entropy(objectness, (labels == BACKGROUND).long())
+        background = (labels == BACKGROUND).long()
+        total = _mean_cross_entropy(objectness, background)
         for group, own in zip(self.groups, columns, strict=True):
             place = labels.new_zeros(self.num_classes + 1)  # the last is that of background
             place[group] = torch.arange(1, len(group) + 1, device=labels.device)
             targets = place[labels]
             rows = self._draw(targets)
-            total = total + functional.cross_entropy(
-                own[rows], targets[rows], reduction="sum"
-            ) / max(len(rows), 1)
+            total = total + _mean_cross_entropy(own[rows], targets[rows])
             if logits.requires_grad:
                 self._note(group, own[rows].detach(), targets[rows])
         return self.weight * total * (len(labels) / normalizer)
@@ -117,3 +116,8 @@ class GroupSoftmaxLoss(nn.Module):
     def summary(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
         """See `mean_ratios`."""
         return mean_ratios(self.statistics, groups)
+
+
+def _mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """0 of no rows, where torch's mean is not a number."""
+    return functional.cross_entropy(logits, targets, reduction="sum") / max(len(targets), 1)

@@ -145,6 +145,17 @@ def test_value_and_gradient_are_those_of_the_formula(kind):
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", [*EQUAL_TO, "bags", "equalized_focal"])
+def test_no_regions_cost_nothing_and_note_nothing(kind):
+    loss = build(kind)
+    logits, labels = draw(loss.num_logits, rows=0)
+    value = loss(logits, labels, torch.ones((), dtype=torch.float64))
+    assert value.item() == 0
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert gradient.shape == (0, loss.num_logits)
+    assert not loss.statistics.pending().any()
+
+
 @pytest.mark.parametrize("kind", ["softmax", "softmax_eql", "sigmoid", "eql_v2", "ecm"])
 def test_what_is_noted_is_the_gradient_by_autograd(kind):
     settings, num_logits, formula = EQUAL_TO[kind]
