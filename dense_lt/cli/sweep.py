@@ -91,8 +91,6 @@ def _sweep_list(path: Path, arguments: argparse.Namespace, overrides: Sequence[s
             init_from=own.init_from,
         )
     ]
-    for job in jobs:  # names are free here, and lists share folders
-        _check_kept(job)
     page = out / path.stem
     if any(job.folder == page for job in jobs):
         raise ConfigError(f"{path}: a run is called {path.stem}, as the list is; rename one")
@@ -126,21 +124,18 @@ def sweep(
 def _train_and_compare(jobs: Sequence[TrainingJob], page: Path, *, at_once: int | None) -> int:
     from dense_lt.cli import compare
     from dense_lt.cli.jobs import run_jobs
-    from dense_lt.config.load import load_config
-    from dense_lt.data.build import annotation_files
 
-    for job in jobs:  # bad settings are found now, and shared data drawn once
-        annotation_files(load_config(job.config, job.overrides).data)
+    _check(jobs, at_once)
     failures = run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
     failed = {failure.folder for failure in failures}
-    folders = [str(job.folder) for job in jobs if job.folder not in failed]
+    shown = [str(job.folder) for job in jobs if job.folder not in failed]
     status = 0
-    if folders:
+    if shown:
         parser = argparse.ArgumentParser()
         compare.configure(parser)
-        status = compare.run(parser.parse_args([*folders, "--out", str(page)]))
+        status = compare.run(parser.parse_args([*shown, "--out", str(page)]))
     if failures:
-        sys.stderr.write(_told(failures, of=len(jobs), reference=folders[0] if folders else None))
+        sys.stderr.write(_told(failures, of=len(jobs), reference=shown[0] if shown else None))
     return max(status, *(failure.status for failure in failures), 0)
 
 
@@ -150,6 +145,21 @@ def _told(failures: Sequence[Failure], *, of: int, reference: str | None) -> str
     if reference is not None:
         lines.append(f"The comparison is of the other {of - len(failures)}, against {reference}.")
     return "\n".join(lines) + "\n"
+
+
+def _check(jobs: Sequence[TrainingJob], at_once: int | None) -> None:
+    """Find what is wrong before anything is trained, and draw data that runs share once."""
+    from dense_lt.config.load import load_config
+    from dense_lt.data.build import annotation_files
+
+    if at_once is not None and at_once < 1:
+        raise ConfigError(f"--jobs {at_once}: at least one run has to go on at once")
+    folders = [job.folder for job in jobs]
+    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
+        raise ConfigError(f"{twice[0]}: two runs would lie there; give each seed, and name, once")
+    for job in jobs:
+        _check_kept(job)  # a single seed is not in the name, and lists share folders
+        annotation_files(load_config(job.config, job.overrides).data)
 
 
 def _check_kept(job: TrainingJob) -> None:

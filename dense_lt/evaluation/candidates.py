@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,16 +32,32 @@ class CandidateWatch:
         self._ends = np.cumsum(np.bincount(truth.image, minlength=len(truth.image_ids)))
         self.place = np.full(len(truth.boxes), UNSEEN)
         """(G,) from 0, of the first candidate with an IoU of at least 0.5; UNSEEN; or NEVER."""
+        self.seconds = 0.0
+        """Spent on candidates, which is no part of a detector's own time."""
 
     @contextmanager
     def listen(self, detector: Detector) -> Iterator[list[list[Tensor]]]:
         """Ask `detector` for candidates; what comes back holds those of the last batch, if any."""
         batches: list[list[Tensor]] = []
-        detector.on_candidates = batches.append
+
+        def keep(make: Callable[[], list[Tensor]]) -> None:
+            with self.timed():
+                batches.append(make())
+
+        detector.on_candidates = keep
         try:
             yield batches
         finally:
             detector.on_candidates = None
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add what is done inside to `seconds`; waits for a GPU before and after."""
+        _wait()
+        start = time.perf_counter()
+        yield
+        _wait()
+        self.seconds += time.perf_counter() - start
 
     def note(self, image_id: int, boxes: NDArray[np.floating]) -> None:
         """Look at the candidates (n, 4) xywh, best first, of an image, in its own pixels."""
@@ -56,3 +74,8 @@ class CandidateWatch:
         """`place` of the objects of some images, over all processes: each must call this."""
         place = np.maximum.reduce(distributed.gather_objects(self.place))
         return place[np.isin(self._truth.image_ids[self._truth.image], image_ids)]
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -47,7 +47,7 @@ CANDIDATES = (10, 100, 1000)
 """How many of the best candidates of an image are looked at; the last is all that is."""
 
 MOST_PAIRS = 200
-"""Pairs of classes that are kept, those of most objects."""
+"""Pairs of classes that are kept of each group of the object's class, those of most objects."""
 
 LOWEST = 0
 """Index of IoU 0.5 among the thresholds."""
@@ -148,7 +148,7 @@ def diagnose(
         true_score=_means(ranking, np.flatnonzero(is_true), count),
         false_score=_means(ranking, wrong, count),
         reliability=_reliability(ranking, is_true, counts, groups, group_of),
-        confused=_confused(found.name, real, truth.category_ids),
+        confused=_confused(found.name, real, truth.category_ids, group_of),
         classifier_norms=_in_order(norms, truth),
         candidates={k: by_class(own) for k, own in reach.items()} or None,
     )
@@ -260,12 +260,20 @@ def _reliability(
 
 
 def _confused(
-    names: NDArray[np.int64], objects: Objects, ids: NDArray[np.int64]
+    names: NDArray[np.int64],
+    objects: Objects,
+    ids: NDArray[np.int64],
+    group_of: NDArray[np.int64],
 ) -> list[tuple[int, int, int]]:
     wrong = (names != NOTHING) & (names != objects.category)
     key = objects.category[wrong].astype(np.int64) * len(ids) + names[wrong]
     pairs, number = np.unique(key, return_counts=True)
-    order = np.argsort(-number, kind="stable")[:MOST_PAIRS]
+    order = np.argsort(-number, kind="stable")
+    group = group_of[pairs[order] // len(ids)]
+    # A rare class has few objects: among the pairs of all classes its own would be cut off.
+    by_group = np.argsort(group, kind="stable")
+    kept = by_group[within_runs(group[by_group]) < MOST_PAIRS]
+    order = order[np.sort(kept)]
     own, name = ids[pairs[order] // len(ids)], ids[pairs[order] % len(ids)]
     return list(zip(own.tolist(), name.tolist(), number[order].tolist(), strict=True))
 

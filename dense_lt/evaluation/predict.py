@@ -99,13 +99,14 @@ def predict(  # noqa: PLR0913 - what a run of predictions is made of
             with autocast(device, precision):
                 detections = detector(batch.images.to(device))
             if watch is not None and candidates:
-                for boxes, info in zip(candidates.pop(), batch.infos, strict=True):
-                    watch.note(info.image_id, original_boxes(boxes.float().cpu().numpy(), info))
+                with watch.timed():
+                    for boxes, info in zip(candidates.pop(), batch.infos, strict=True):
+                        watch.note(info.image_id, original_boxes(boxes.float().cpu().numpy(), info))
             found = to_predictions(detections, batch.infos, categories)
             found = found if thresholds is None else thresholds.filter(found)
             sink.add(found, [info.image_id for info in batch.infos])
             images += len(batch.infos)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start - (0.0 if watch is None else watch.seconds)
     found, image_ids = _collect(sink, folder, keep)
     places = None if watch is None else watch.gathered(image_ids)
     return PredictionRun(found, seconds / max(images, 1), image_ids, places)

@@ -14,9 +14,9 @@ from dense_lt.structures import Detections, ImageBatch, Losses, Target
 class Detector(nn.Module, ABC):
     """Losses or detections by argument, never by training mode; a validation loss is possible."""
 
-    on_candidates: Callable[[list[Tensor]], None] | None = None
-    """Is given, while predicting, the boxes (n, 4) of each image that are there before classes are
-    looked at, best first; None, as nearly always, spends no time on them."""
+    on_candidates: Callable[[Callable[[], list[Tensor]]], None] | None = None
+    """Is given, while predicting, what makes the boxes (n, 4) of each image that are there before
+    classes are looked at, best first; None, as nearly always, spends no time on them."""
 
     @overload
     def forward(

@@ -61,7 +61,9 @@ class OneStageDetector(Detector):
         predictions = self.head(levels, with_logits=not fused)
         if targets is None:
             if self.on_candidates is not None:
-                self.on_candidates(self.inference.candidates(predictions, priors, images.sizes))
+                self.on_candidates(
+                    lambda: self.inference.candidates(predictions, priors, images.sizes)
+                )
             return self.inference(predictions, priors, images.sizes)
         return self.loss(
             predictions,

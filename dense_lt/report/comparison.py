@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from dense_lt.report.intervals import (
 )
 from dense_lt.report.runs import OF_MASKS, Run
 from dense_lt.report.settings import (
+    SEEDS_IN_NAME,
     SettingDifference,
     experiment_key,
     seeds_of,
@@ -212,5 +212,5 @@ def _common_name(names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     common = os.path.commonprefix(names)  # noqa: RUF071 - names, letter by letter, not paths
-    without_seeds = re.sub(r"([-_. ]+(data|seed)[-_]?\d*)+$", "", common)
+    without_seeds = SEEDS_IN_NAME.sub("", common)
     return without_seeds.rstrip("-_. ") or names[0]

@@ -164,6 +164,11 @@ def _how_to_read(comparison: Comparison) -> str:
 
 def _equality(comparison: Comparison, *, both: bool) -> str:
     """Which parts of a fair comparison are equal, and which settings make others differ."""
+    if unknown := [e.label for e in comparison.experiments if e.runs[0].config is None]:
+        return (
+            f"Whether sampler, schedule and the like were equal is not known: {', '.join(unknown)} "
+            "has no stored settings."
+        )
     differing: dict[str, list[str]] = {part: [] for part in _EQUAL}
     for difference in comparison.settings:
         parts = [part for part, own in _EQUAL.items() if difference.key.startswith(own)]

@@ -108,6 +108,14 @@ def training_curve(run: Run, key: str) -> Curve:
     return _thinned(*_logged(run.train_lines, key))
 
 
+def balance_curves(run: Run, quantity: str, group: str) -> list[Curve]:
+    """`quantity` of `group` over steps, one curve for each loss over the classes that logged it."""
+    own = f"{quantity}/{group}"  # several losses, as a cascade has, come with their names before
+    keys = {key for line in run.train_lines for key in line}
+    names = sorted(key for key in keys if key == own or key.endswith(f"/{own}"))
+    return [training_curve(run, name) for name in names]
+
+
 def evaluation_curve(run: Run, metric: str) -> Curve:
     """A metric in [0, 1] over the steps at which the run was evaluated."""
     return _logged(run.evaluation_lines, metric)

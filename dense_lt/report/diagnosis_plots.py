@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,16 +204,15 @@ def mapping(figure: Figure, comparison: Comparison, mapped: Sequence[Mapped | No
 
 
 def balance_by_step(figure: Figure, comparison: Comparison, quantities: Sequence[str]) -> None:
-    """Exponent and weights over training: a row for each of `quantities`, a column for a group."""
+    """Exponent and weights over training: a row for each of `quantities`, a column a group."""
     groups = diagnosis.groups_present(comparison)
     grid = figure.subplots(len(quantities), len(groups), sharex=True, sharey="row", squeeze=False)
+    places = list(product(enumerate(quantities), enumerate(groups)))
     for index, experiment in enumerate(comparison.experiments):
         look = series_style(index)
-        for run in experiment.runs:
-            for row, name in enumerate(quantities):
-                for column, group in enumerate(groups):
-                    curve = curves.training_curve(run, f"{name}/{group}")
-                    grid[row, column].plot(*curve, color=look.colour, linestyle=look.dash)
+        for run, ((row, name), (column, group)) in product(experiment.runs, places):
+            for curve in curves.balance_curves(run, name, group):
+                grid[row, column].plot(*curve, color=look.colour, linestyle=look.dash)
     for axes, group in zip(grid[0], groups, strict=True):
         axes.set_title(f"{group} classes", fontsize=10)
     for axes, name in zip(grid[:, 0], quantities, strict=True):

@@ -75,9 +75,10 @@ def balance_section(comparison: Comparison, folder: Path) -> Section:
 def _over_training(comparison: Comparison, folder: Path) -> Block:
     lines = [line for e in comparison.experiments for run in e.runs for line in run.train_lines]
     logged = {key for line in lines[:: max(1, len(lines) // 500)] for key in line}
-    names = [name for name in QUANTITIES if any(f"{name}/{group}" in logged for group in GROUPS)]
+    ends = tuple(f"/{key}".rsplit("/", 2)[1] for key in logged if key.endswith(GROUPS))
+    names = [name for name in QUANTITIES if name in ends]
     if not names:
-        return Paragraph("Exponents and weights over training are not drawn: nothing logged them.")
+        return Paragraph("Exponents and weights over training are not drawn: no loss logged them.")
     return _figure(
         comparison,
         folder,
@@ -86,7 +87,7 @@ def _over_training(comparison: Comparison, folder: Path) -> Block:
         partial(diagnosis_plots.balance_by_step, quantities=names),
         f"{', '.join(QUANTITIES[name] for name in names)} of rare, common and frequent classes "
         "over training steps.",
-        "Mean over the classes of a group, as logged; one line per run.",
+        "Mean over the classes of a group, as logged; one line per run and loss over the classes.",
     )
 
 
@@ -141,12 +142,14 @@ def diagnosis_section(comparison: Comparison, folder: Path) -> Section:
     panels, rows = 0.55 + 1.75 * len(groups), 0.55 + 0.28 * len(comparison.experiments)
     bars = 0.22 * _LEGEND_OF_KINDS + len(groups) * rows + 0.4
     few = comparison.drawn()
-    figures = (
-        _figure(few, folder, "objects_found", panels, diagnosis_plots.stages, *_FOUND),
-        _figure(comparison, folder, "error_kinds", bars, diagnosis_plots.error_kinds, *_KINDS),
-        _figure(few, folder, "reliability", panels, diagnosis_plots.reliability, *_RELIABILITY),
-        _mean_scores(few, folder),
-    )
+    figures = [
+        _figure(comparison, folder, "error_kinds", bars, diagnosis_plots.error_kinds, *_KINDS)
+    ]
+    if any(map(diagnosis.diagnosed, few.experiments)):
+        found, reliable = diagnosis_plots.stages, diagnosis_plots.reliability
+        figures.insert(0, _figure(few, folder, "objects_found", panels, found, *_FOUND))
+        figures.append(_figure(few, folder, "reliability", panels, reliable, *_RELIABILITY))
+        figures.append(_mean_scores(few, folder))
     tables = (_numbers(comparison), *_confusion(comparison))
     return Section(*heading, (*reasons, Bullets(tuple(lost)), *figures, *tables))
 

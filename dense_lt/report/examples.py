@@ -82,11 +82,12 @@ def found_objects(boxes: Boxes, labels: NDArray[np.integer], shown: Shown) -> ND
 
 
 def judge(table: AnnotationTable, index: int, num_classes: int, shown: Shown) -> list[Judgement]:
-    """Right, wrong, or not judged: nobody looked for that class in this image (LVIS)."""
+    """Right, wrong, or not judged: nobody looked for all of that class in this image (LVIS)."""
     image = table.image(index)
     hits = box_iou(shown.boxes, image.boxes.astype(np.float64)) >= MATCH_IOU
     right = (hits & (shown.labels[:, None] == image.labels[None, :])).any(axis=1)
-    judged = {*image.labels.tolist(), *table.negatives_of(index, num_classes)}
+    present = {*image.labels.tolist()} - {*table.not_exhaustive[index].tolist()}
+    judged = present | table.negatives_of(index, num_classes)
     return [
         "right" if is_right else "wrong" if int(label) in judged else "not judged"
         for label, is_right in zip(shown.labels, right, strict=True)

@@ -11,8 +11,8 @@ from dense_lt.data.categories import RARE
 from dense_lt.report import curves, plots
 from dense_lt.report.comparison import BY_GROUP, Comparison, Experiment
 from dense_lt.report.document import Block, Figure, Paragraph, Section
+from dense_lt.report.mapping import uses_ratio
 from dense_lt.report.panels import legend_rows
-from dense_lt.report.settings import flatten
 from dense_lt.report.style import draw
 from dense_lt.report.tables import percent
 
@@ -95,13 +95,14 @@ def ratio_section(comparison: Comparison, folder: Path) -> Section:
     drawn = comparison.drawn()
     heading = ("ratio", "Gradient ratio")
     missing = [e.label for e in comparison.experiments if not any(run.snapshots for run in e.runs)]
-    if len(missing) == len(comparison.experiments):
+    if not any(run.snapshots for experiment in drawn.experiments for run in experiment.runs):
         return _without(heading, "the runs stored no gradient statistics.")
     blocks: list[Block] = [
         Paragraph(
             "The ratio of the gradient a class received as a positive to that as a negative, "
             "accumulated over training: 1 is balance; near 0 the class was mostly pushed down. It "
-            "is recorded for every loss, and used only by those that equalize."
+            "is recorded for every loss, and used only by those that equalize. Under "
+            "`statistics.common_negative` it is the ratio as corrected by that option."
         )
     ]
     if missing:
@@ -158,10 +159,8 @@ def _rare_ratio(experiment: Experiment) -> float | None:
 
 def _is_inactive(experiment: Experiment) -> bool:
     """Whether a loss that equalizes by the ratio had nothing to equalize."""
-    settings = flatten(experiment.runs[0].config or {})
     ratio = _rare_ratio(experiment)
-    uses_ratio = str(settings.get("model.loss.kind", "")).startswith("eq")
-    return uses_ratio and ratio is not None and ratio > INACTIVE_RATIO
+    return uses_ratio(experiment) and ratio is not None and ratio > INACTIVE_RATIO
 
 
 def training_section(comparison: Comparison, folder: Path) -> Section:

@@ -95,7 +95,7 @@ def _explanation(options: ExampleOptions) -> str:
         f"Shown are detections with a score of at least {options.threshold:g}, at most "
         f"{options.most} an image, the best first. Right (blue): of the class of an object that it "
         f"overlaps with an IoU of at least {examples.MATCH_IOU:g}; wrong (orange): not so; not "
-        "judged (grey): nobody checked whether the image holds that class."
+        "judged (grey): nobody checked whether the image holds that class, or marked all of it."
     )
 
 

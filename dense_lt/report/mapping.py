@@ -34,9 +34,27 @@ class Mapped:
     group_ratio: Mapping[str, float]
 
 
+_LOOK_AT_RATIO = ("equalized_focal", "equalized_quality_focal", "eql_v2", "eql_v2_focal")
+
+
+def uses_ratio(experiment: Experiment) -> bool:
+    """Whether the loss treats a class by its gradient ratio."""
+    loss = _loss_of(experiment)
+    return loss.get("kind") in _LOOK_AT_RATIO and any(_switches(loss))
+
+
+def _loss_of(experiment: Experiment) -> Mapping[str, Any]:
+    return ((experiment.runs[0].config or {}).get("model") or {}).get("loss") or {}
+
+
+def _switches(loss: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether weights of negatives and of positives are on; EQL v2 can do without one."""
+    return loss.get("reweight_negatives", True), loss.get("reweight_positives", True)
+
+
 def mapped(experiment: Experiment) -> Mapped | None:
     """Of the loss with its used parameters; None for a loss that does not look at the ratio."""
-    modulator = _modulator((experiment.runs[0].config or {}).get("model", {}).get("loss", {}))
+    modulator = _modulator(_loss_of(experiment))
     if modulator is None:
         return None
     import torch  # late: reading runs needs no torch
@@ -64,16 +82,20 @@ def _modulator(loss: Mapping[str, Any]) -> Modulator | None:
             return EqualizedFocal(loss.get("alpha", 0.25), gamma, scale)
         case "equalized_quality_focal":
             return EqualizedFocal(-1, loss.get("gamma", 2.0), loss.get("scale", 4.0))
-        case "eql_v2" if not (
-            loss.get("reweight_negatives", True) and loss.get("reweight_positives", True)
-        ):
-            return None  # half of it is switched off
         case "eql_v2" | "eql_v2_focal" as kind:
             focal = kind == "eql_v2_focal"
             alpha = loss.get("focal_alpha", 0.25) if focal else -1.0
             gamma = loss.get("focal_gamma", 2.0) if focal else 0.0
             own = [loss.get(k, v) for k, v in (("steepness", 12.0), ("mu", 0.8), ("alpha", 4.0))]
-            return EqualizationV2(*own, focal_alpha=alpha, focal_gamma=gamma)
+            whole = EqualizationV2(*own, focal_alpha=alpha, focal_gamma=gamma)
+            negatives, positives = _switches(loss)
+            if negatives and positives:
+                return whole
+            if not (negatives or positives):
+                return None
+            from dense_lt.losses.regions.sigmoid import PartlyModulated
+
+            return PartlyModulated(whole, negatives=negatives, positives=positives)
         case _:
             return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,6 +16,12 @@ SEED_KEYS = ("seed", "data.dataset.seed")
 
 NAME_KEYS = ("name", "output")
 """Where a run was put; says nothing of what it did."""
+
+START_KEY = "model.init_from"
+"""The run whose weights were the start; in a sweep each seed has its own."""
+
+SEEDS_IN_NAME = re.compile(r"([-_. ]+(data|seed)[-_]?\d*)+$")
+"""How the names of runs end that differ in their seeds."""
 
 Kind = Literal["data or scoring", "model", "training", "machine"]
 
@@ -85,7 +92,7 @@ def experiment_key(run: Run) -> str:
         return f"folder {run.folder.resolve()}"
     kept = {
         key: value
-        for key, value in flatten(run.config).items()
+        for key, value in _settings(run).items()
         if key not in (*SEED_KEYS, *NAME_KEYS) and _kind(key) != "machine"
     }
     kept.update(_scored_as(run))
@@ -121,6 +128,14 @@ def setting_differences(experiments: Sequence[Sequence[Run]]) -> list[SettingDif
     return sorted(found, key=lambda own: (order.index(own.kind), own.key))
 
 
+def _settings(run: Run) -> dict[str, object]:
+    """Dotted, and without the seeds in the name of the run whose weights were the start."""
+    flat = flatten(run.config or {})
+    if isinstance(start := flat.get(START_KEY), str):
+        flat[START_KEY] = SEEDS_IN_NAME.sub("", start)
+    return flat
+
+
 def _knows(runs: Sequence[Run], key: str) -> bool:
     return key.startswith(("result.", "environment.")) or runs[0].config is not None
 
@@ -132,7 +147,7 @@ def _everything(run: Run) -> dict[str, object]:
         if key in run.environment
     }
     return {
-        **flatten(run.config or {}),
+        **_settings(run),
         **_scored_as(run),
         "result.classes": _fingerprint(run),
         **flatten(environment, "environment."),

@@ -133,23 +133,6 @@ def test_the_command_goes_before_the_list(configs, tmp_path, trained):
     assert trained["page"] == tmp_path / "other" / "table"
 
 
-def test_a_run_that_is_there_with_other_settings_is_not_taken_for_another(
-    configs, tmp_path, trained, capsys
-):
-    folder = tmp_path / "runs" / "plain_seed0"
-    folder.mkdir(parents=True)
-    efl = tmp_path / "efl.yaml"
-    efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
-    overrides = ["name=plain_seed0", "train.epochs=1", "data.workers=1"]
-    save_config(load_config(efl, overrides), folder / "config.yaml")
-    runs = [{"name": "plain", "config": "efl.yaml"}]
-    assert main(["sweep", str(write_list(tmp_path, runs=runs))]) == 0
-    assert main(["sweep", str(write_list(tmp_path, runs=runs)), "model.loss.scale=4"]) == 2
-    assert "plain_seed0: a run of that name was made with other settings (model.loss.scale)" in (
-        capsys.readouterr().err
-    )
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -214,6 +197,51 @@ def test_runs_that_fail_are_told_at_the_end_and_the_others_compared(tmp_path, co
     assert f"The comparison is of the other 1, against {tmp_path}/runs/efl." in message
     compared.folders, compared.statuses = [], {"focal": 2, "efl": 137, "eqlv2": 4}
     assert main(command) == 137
+    assert compared.folders == []
+
+
+def test_a_run_that_is_there_with_other_settings_is_not_taken_for_another(
+    configs, tmp_path, compared, capsys
+):
+    folder = tmp_path / "runs" / "plain_seed0"
+    folder.mkdir(parents=True)
+    efl = tmp_path / "efl.yaml"
+    efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    overrides = ["name=plain_seed0", "train.epochs=1", "data.workers=1"]
+    save_config(load_config(efl, overrides), folder / "config.yaml")
+    runs = [{"name": "plain", "config": "efl.yaml"}]
+    assert main(["sweep", str(write_list(tmp_path, runs=runs))]) == 0
+    assert main(["sweep", str(write_list(tmp_path, runs=runs)), "model.loss.scale=4"]) == 2
+    assert "plain_seed0: a run of that name was made with other settings (model.loss.scale)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_single_seed_is_not_taken_for_another(tmp_path, compared, capsys):
+    efl = tmp_path / "efl.yaml"
+    efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    folder = tmp_path / "runs" / "efl"
+    folder.mkdir(parents=True)
+    save_config(load_config(efl, ["seed=0"]), folder / "config.yaml")
+    assert main(["sweep", str(efl), "--out", str(folder.parent)]) == 0
+    assert main(["sweep", str(efl), "--out", str(folder.parent), "--seeds", "1"]) == 2
+    assert "was made with other settings (seed)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0", "0"], "efl_seed0: two runs would lie there"),
+        (["--seeds", "1", "2", "--data-seeds", "3", "3"], "efl_data3_seed1: two runs would lie"),
+        (["--jobs", "0"], "--jobs 0: at least one run has to go on at once"),
+        (["--jobs", "-1"], "--jobs -1: at least one"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused(tmp_path, compared, capsys, words, message):
+    efl = tmp_path / "efl.yaml"
+    efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    assert main(["sweep", str(efl), "--out", str(tmp_path / "runs"), *words]) == 2
+    assert message in capsys.readouterr().err
     assert compared.folders == []
 
 

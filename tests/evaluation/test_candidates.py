@@ -26,7 +26,7 @@ class ProposingDetector(OracleDetector):
 
     def forward(self, images, targets=None, *, normalizer=None):
         if self.on_candidates is not None:
-            self.on_candidates([torch.tensor([[0.0, 0, 5, 5], CUP]) for _ in images.pixels])
+            self.on_candidates(lambda: [torch.tensor([[0.0, 0, 5, 5], CUP]) for _ in images.pixels])
         return super().forward(images, targets)
 
 
@@ -118,7 +118,7 @@ def test_detectors_of_two_stages_show_their_proposals(cascade):
     detector = build(**({} if cascade is None else {"cascade": cascade})).eval()
     images, _ = squares()
     seen = []
-    detector.on_candidates = seen.append
+    detector.on_candidates = lambda make: seen.append(make())
     with torch.no_grad():
         detector(images)
     (proposals,) = seen

@@ -1,10 +1,12 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.evaluation_cases import make_case
 from helpers.plain_diagnosis import plain_diagnosis, predictions_of
 
+from dense_lt.evaluation import diagnosis
 from dense_lt.evaluation.annotations import ground_truth_from
 from dense_lt.evaluation.diagnosis import Diagnosis, diagnose
 from dense_lt.evaluation.rules import COCO, LVIS
@@ -130,6 +132,15 @@ def test_masks_alone_are_no_boxes():
     without = replace(predictions_of(records), boxes=None)
     with pytest.raises(DataError, match="test: the diagnosis needs a `bbox` of every detection"):
         diagnose(truth_of(document), without)
+
+
+def test_pairs_of_rare_classes_are_not_cut_off_by_those_of_frequent_ones(monkeypatch):
+    names, own = np.array([1, 2, 1, 2, 4]), np.array([0, 0, 0, 0, 3])
+    objects = SimpleNamespace(category=own)
+    monkeypatch.setattr(diagnosis, "MOST_PAIRS", 1)
+    ids, group_of = np.array([10, 11, 12, 13, 14]), np.array([0, 0, 0, 1, 1])
+    found = diagnosis._confused(names, objects, ids, group_of)
+    assert found == [(10, 11, 2), (13, 14, 1)]
 
 
 def test_a_diagnosis_survives_its_file(tmp_path):

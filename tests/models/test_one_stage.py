@@ -310,7 +310,7 @@ def test_without_waiting_for_the_device_losses_and_gradients_are_the_same(
 def test_who_watches_is_shown_as_many_boxes_of_every_image_as_there_are_priors():
     detector = build().eval()
     seen = []
-    detector.on_candidates = seen.append
+    detector.on_candidates = lambda make: seen.append(make())
     with torch.no_grad():
         detector(images_of(SIZES))
     (candidates,) = seen

@@ -73,3 +73,13 @@ def test_cost_is_the_mean_over_seeds(make_run):
     runs = [make_run(f"a_seed{seed}", seed=seed, explained=True) for seed in (0, 1)]
     runs[1] = replace(runs[1], cost={**runs[1].cost, "parameters": 3_500_000})
     assert COSTS["parameters"].value(compare(runs).experiments[0]) == 3_000_000
+
+
+def test_nothing_is_called_equal_where_settings_are_unknown(make_run):
+    known, unknown = make_run("known", explained=True), make_run("unknown", explained=True)
+    object.__setattr__(unknown, "config", None)
+    *_, texts = parts([known, unknown])
+    assert texts[-1] == (
+        "Whether sampler, schedule and the like were equal is not known: unknown has no stored "
+        "settings."
+    )

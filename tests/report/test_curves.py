@@ -82,3 +82,15 @@ def test_norms_of_groups_are_shares_of_the_mean_of_all_classes(make_run):
     expected = [(1 + images[rare] * s / 935).mean() / (1 + images * s / 935).mean() for s in steps]
     np.testing.assert_allclose(values, expected)
     assert curves.group_norms(make_run("old", prior=0.2)) == {}
+
+
+def test_every_loss_of_a_cascade_has_curves_of_its_balance(make_run):
+    run = make_run("a")
+    lines = (
+        {"step": 1, "stages.0/gamma/rare": 2.0, "stages.1/gamma/rare": 3.0, "gamma/common": 9},
+    )
+    object.__setattr__(run, "train_lines", lines)
+    assert [values.tolist() for _, values in curves.balance_curves(run, "gamma", "rare")] == [
+        *([2.0], [3.0])
+    ]
+    assert [values.tolist() for _, values in curves.balance_curves(run, "gamma", "common")] == [[9]]

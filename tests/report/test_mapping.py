@@ -27,8 +27,16 @@ def test_the_curve_of_eql_v2_is_the_papers_sigmoid(make_run):
     np.testing.assert_allclose(found.values["positive_weight"], 1 + 4 * (1 - share), rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "loss", [{"kind": "softmax"}, {"kind": "eql_v2", "reweight_negatives": False}, {}]
-)
+def test_half_of_eql_v2_has_half_its_curves(make_run):
+    whole = mapped_of(make_run("a"), kind="eql_v2")
+    half = mapped_of(make_run("b"), kind="eql_v2", reweight_positives=False)
+    np.testing.assert_array_equal(half.values["negative_weight"], whole.values["negative_weight"])
+    assert set(half.values["positive_weight"]) == {1.0}
+
+
+NOTHING_ON = {"kind": "eql_v2", "reweight_negatives": False, "reweight_positives": False}
+
+
+@pytest.mark.parametrize("loss", [{"kind": "softmax"}, {"kind": "eql_v1"}, NOTHING_ON, {}])
 def test_other_losses_have_no_curve(make_run, loss):
     assert mapped_of(make_run("a"), **loss) is None

@@ -25,6 +25,17 @@ def test_the_machine_does_not_make_another_experiment(make_run):
     assert experiment_key(first) == experiment_key(second)
 
 
+def test_each_seed_may_go_on_from_a_run_of_its_own_seed(make_run):
+    runs = [make_run(f"bags_seed{s}", seed=s) for s in (0, 1)]
+    for seed, run in enumerate(runs):
+        run.config["model"]["init_from"] = f"runs/softmax_data0_seed{seed}"
+    assert experiment_key(runs[0]) == experiment_key(runs[1])
+    other = make_run("other", seed=0)
+    other.config["model"]["init_from"] = "runs/eql_v2_seed0"
+    assert experiment_key(runs[0]) != experiment_key(other)
+    assert differences(runs[0], other)["model.init_from"][0] == ("runs/softmax", "runs/eql_v2")
+
+
 def test_another_setting_is_another_experiment(make_run):
     assert experiment_key(make_run("a")) != experiment_key(make_run("b", prior=0.01))
 

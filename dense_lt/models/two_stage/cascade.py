@@ -130,7 +130,7 @@ class CascadeDetector(Detector):
     ) -> list[Detections]:
         boxes = proposals.boxes
         if self.on_candidates is not None:
-            self.on_candidates(boxes)
+            self.on_candidates(lambda: proposals.boxes)
         *earlier, last = self._stages
         scores = []
         for stage in earlier:

@@ -58,7 +58,7 @@ class TwoStageDetector(Detector):
         proposals = self.proposals(levels, images.sizes, targets, share=share)
         if targets is None:
             if self.on_candidates is not None:
-                self.on_candidates(proposals.boxes)
+                self.on_candidates(lambda: proposals.boxes)
             regions = Regions.join(proposals.boxes, proposals.scores)
             found = self.inference(self.head(levels, regions), regions, images.sizes)
             return predict_masks(self.mask_heads, levels, found) if self.mask_heads else found
