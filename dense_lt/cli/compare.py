@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def configure_examples(parser: argparse.ArgumentParser) -> None:
     """Declare what the example images show."""
     parser.add_argument(
-        "--examples", type=int, default=3, help="example images per rule, 0 for none (default: 3)"
+        "--examples", type=int, default=2, help="example images per rule, 0 for none (default: 2)"
     )
     parser.add_argument(
         "--score-threshold",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -31,6 +31,7 @@ def read_predictions(
     *,
     masks: bool = False,
     sizes: Sizes | None = None,
+    images: Container[int] | None = None,
     piece: int = PIECE,
     notes: list[str] | None = None,
 ) -> Predictions:
@@ -41,6 +42,7 @@ def read_predictions(
         masks: read the masks too. They are read in any case if the entries have no boxes. An entry
             with a box but without a mask gets the rectangle, as in the official packages.
         sizes: of the images, for polygons and rectangles.
+        images: leave out entries of others, of a JSON file.
         piece: characters that are parsed at once.
         notes: gets a note if rectangles stand in for masks.
 
@@ -52,6 +54,8 @@ def read_predictions(
     parts: list[Predictions] = []
     first = rectangles = 0
     for records in read_records(path, piece):
+        if images is not None:
+            records = [record for record in records if record.get("image_id") in images]
         parts.append(
             predictions_from(records, str(path), masks=masks, sizes=sizes or {}, first=first)
         )

@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dense_lt.data.categories import RARE, CategoryTable
+from dense_lt.data.categories import GROUPS, CategoryTable
 from dense_lt.data.table import AnnotationTable
+from dense_lt.evaluation.masks import Rle
 from dense_lt.evaluation.predictions import Predictions
 
 MATCH_IOU = 0.5
@@ -30,6 +31,7 @@ class Shown:
     boxes: Boxes  # (D, 4) xyxy, pixels of the image on disk
     labels: NDArray[np.int64]  # (D,) in [0, C)
     scores: NDArray[np.floating]  # (D,)
+    masks: tuple[Rle, ...] | None = None  # D, of the image on disk; None where there are none
 
 
 NOTHING = Shown(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0))
@@ -59,9 +61,9 @@ def shown_detections(
         best = piece[:most]
         corner, size = predictions.boxes[best, :2], predictions.boxes[best, 2:]
         boxes = np.concatenate([corner, corner + size], axis=1)
-        shown[int(predictions.image_ids[best[0]])] = Shown(
-            boxes, labels[best], predictions.scores[best]
-        )
+        masks = None if predictions.masks is None else tuple(predictions.masks.take(best))
+        image = int(predictions.image_ids[best[0]])
+        shown[image] = Shown(boxes, labels[best], predictions.scores[best], masks)
     return shown
 
 
@@ -117,16 +119,16 @@ def choose(
     choices: list[Choice] = []
     if len(shown) > 1:
         gains = _gains(table, categories, shown[0], shown[1])
-        gain = _largest(gains[:, 0], count, ())
-        loss = _largest(-gains[:, 1], count, gain)
-        more = f"where {names[1]} finds more objects of rare classes than {names[0]}"
-        fewer = f"where {names[1]} finds fewer objects of all classes than {names[0]}"
-        choices = [
-            _choice("Largest gain for rare classes", more, gain),
-            _choice("Largest loss", fewer, loss),
-        ]
-    taken = {index for choice in choices for index in choice.images}
-    free = [i for i in range(len(table)) if i not in taken and len(table.labels_of(i))]
+        taken: list[int] = []
+        for kind, verb in (("gain", "more"), ("loss", "fewer")):
+            for group, own in gains.items():
+                change = own if kind == "gain" else -own
+                images = _largest(change, count, taken)
+                taken += images
+                where = f"where {names[1]} finds {verb} objects of {group} classes than {names[0]}"
+                choices.append(_choice(f"Largest {kind} for {group} classes", where, images))
+    chosen = {index for choice in choices for index in choice.images}
+    free = [i for i in range(len(table)) if i not in chosen and len(table.labels_of(i))]
     drawn = np.random.default_rng(seed).permutation(len(free))[:count]
     images = tuple(sorted(free[i] for i in drawn))
     text = f"Random images with ground truth (seed {seed})."
@@ -138,10 +140,11 @@ def _gains(
     categories: CategoryTable,
     reference: Mapping[int, Shown],
     other: Mapping[int, Shown],
-) -> NDArray[np.int64]:
-    """(I, 2): objects `other` finds minus those `reference` finds; of rare classes, of all."""
-    is_rare = np.array([group == RARE for group in categories.groups], dtype=bool)
-    gains = np.zeros((len(table), 2), dtype=np.int64)
+) -> dict[str, NDArray[np.int64]]:
+    """Group -> (I,): objects of it that `other` finds minus those that `reference` finds."""
+    groups = np.array(categories.groups)
+    present = [group for group in GROUPS if group in categories.groups]
+    gains = {group: np.zeros(len(table), dtype=np.int64) for group in present}
     for index in range(len(table)):
         image = table.image(index)
         boxes, labels = image.boxes[~image.crowd].astype(np.float64), image.labels[~image.crowd]
@@ -149,7 +152,8 @@ def _gains(
             found_objects(boxes, labels, shown.get(image.image_id, NOTHING)).astype(np.int64)
             for shown in (other, reference)
         )
-        gains[index] = (found - before)[is_rare[labels]].sum(), (found - before).sum()
+        for group, own in gains.items():
+            own[index] = (found - before)[groups[labels] == group].sum()
     return gains
 
 

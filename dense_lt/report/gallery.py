@@ -6,7 +6,7 @@ It needs the validation images and the runs' predictions; where they are not the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ from PIL import Image
 
 from dense_lt.config.load import load_config
 from dense_lt.data.categories import CategoryTable
+from dense_lt.data.segmentations import to_mask
 from dense_lt.data.table import AnnotationTable
+from dense_lt.evaluation.masks import decode_mask
 from dense_lt.evaluation.prediction_files import read_predictions
 from dense_lt.report import examples, pictures
 from dense_lt.report.comparison import BY_GROUP, Comparison
@@ -36,7 +38,7 @@ MOST_RUNS = 5
 class ExampleOptions:
     """How many examples, and which detections are shown in them."""
 
-    count: int = 3
+    count: int = 2
     """Images per rule; 0 leaves the section out."""
 
     threshold: float = 0.2
@@ -70,7 +72,8 @@ def example_section(comparison: Comparison, figures: Path, options: ExampleOptio
 def _blocks(comparison: Comparison, figures: Path, options: ExampleOptions) -> list[Block]:
     reference = comparison.data_sets[0].runs[0][0]
     runs, left_out = _runs_to_show(comparison)
-    dataset, categories = _validation_data(reference)
+    with_masks = any(run.mask_results is not None for _, run in runs)
+    dataset, categories = _validation_data(reference, masks=with_masks)
     table = _scored_images(dataset.table, reference)
     shown = [_Shown(label, run, _read_shown(run, categories, options)) for label, run in runs]
     choices = examples.choose(
@@ -81,7 +84,9 @@ def _blocks(comparison: Comparison, figures: Path, options: ExampleOptions) -> l
         count=options.count,
         seed=options.seed,
     )
-    artist = _Artist(dataset, categories, shown, figures, options.most)
+    chosen = {int(table.image_ids[index]) for choice in choices for index in choice.images}
+    shown = [_with_masks(own, categories, options, chosen) for own in shown]
+    artist = _Artist(dataset, categories, shown, figures, options.most, with_masks)
     galleries = [
         Gallery(choice.rule, tuple(artist.example(index) for index in choice.images))
         for choice in choices
@@ -125,7 +130,7 @@ def _runs_to_show(comparison: Comparison) -> tuple[list[tuple[str, Run]], list[s
     return runs[:MOST_RUNS], left_out
 
 
-def _validation_data(run: Run) -> tuple[DetectionDataset, CategoryTable]:
+def _validation_data(run: Run, *, masks: bool) -> tuple[DetectionDataset, CategoryTable]:
     """The run's validation split and classes."""
     from dense_lt.data.build import build_datasets  # late: it imports torch
 
@@ -134,7 +139,9 @@ def _validation_data(run: Run) -> tuple[DetectionDataset, CategoryTable]:
     config = load_config(run.folder / "config.yaml")
     stored = run.folder / "categories.json"
     known = CategoryTable.load(stored) if stored.is_file() else None
-    splits = build_datasets(config.data, seed=config.seed, categories=known, splits=("val",))
+    splits = build_datasets(
+        config.data, seed=config.seed, categories=known, splits=("val",), masks=masks
+    )
     assert splits.val is not None, "build_datasets was asked for val"
     return splits.val, splits.categories
 
@@ -145,11 +152,21 @@ def _scored_images(table: AnnotationTable, run: Run) -> AnnotationTable:
     return table if number is None else table.select(range(min(int(number), len(table))))
 
 
+def _with_masks(
+    shown: _Shown, categories: CategoryTable, options: ExampleOptions, images: set[int]
+) -> _Shown:
+    """With the masks of what it shows in `images`, if the run has made any; all would be many."""
+    if shown.run.mask_results is None:
+        return shown
+    return replace(shown, detections=_read_shown(shown.run, categories, options, images))
+
+
 def _read_shown(
-    run: Run, categories: CategoryTable, options: ExampleOptions
+    run: Run, categories: CategoryTable, options: ExampleOptions, images: set[int] | None = None
 ) -> dict[int, examples.Shown]:
+    """Boxes of all images; or, of `images`, masks too."""
     assert run.predictions is not None, "only runs with predictions are shown"
-    predictions = read_predictions(run.predictions)
+    predictions = read_predictions(run.predictions, masks=images is not None, images=images)
     return examples.shown_detections(
         predictions, categories, threshold=options.threshold, most=options.most
     )
@@ -164,6 +181,7 @@ class _Artist:
     shown: Sequence[_Shown]
     figures: Path
     most: int  # boxes of one picture
+    with_masks: bool  # of objects
 
     def example(self, index: int) -> Example:
         """Image `index` of the validation set: ground truth, then every run."""
@@ -180,7 +198,9 @@ class _Artist:
             ]
             colours = [pictures.COLOURS[judgement] for judgement in judged]
             name = f"example_{image.image_id}_{place}"
-            panels.append(self._panel(name, own.label, pixels, found.boxes * scale, colours, lines))
+            masks = [decode_mask(own) for own in found.masks or ()]
+            boxes = found.boxes * scale
+            panels.append(self._panel(name, own.label, pixels, boxes, colours, lines, masks))
         return Example(f"Image {image.image_id}: {image.file_name}", tuple(panels))
 
     def _truth_panel(self, index: int, pixels: Image.Image, scale: NDArray[np.floating]) -> Panel:
@@ -191,6 +211,7 @@ class _Artist:
         drawn = objects[np.argsort(counts, kind="stable")][: self.most]
         names, groups = self.categories.names, self.categories.groups
         lines = [f"{names[label]} ({groups[label]})" for label in image.labels[drawn]]
+        masks = self._masks_of(index, drawn) if self.with_masks else []
         left = "" if len(drawn) == len(objects) else f", {len(drawn)} rarest of {len(objects)}"
         return self._panel(
             f"example_{image.image_id}_truth",
@@ -199,7 +220,15 @@ class _Artist:
             image.boxes[drawn] * scale,
             [pictures.COLOURS["truth"]] * len(drawn),
             lines,
+            masks,
         )
+
+    def _masks_of(self, index: int, objects: NDArray[np.integer]) -> list[NDArray[np.uint8]]:
+        """Of some objects of image `index`, on disk."""
+        table = self.dataset.table
+        height, width = int(table.heights[index]), int(table.widths[index])
+        outlines = [table.segmentation(int(table.offsets[index]) + int(own)) for own in objects]
+        return [to_mask(own, height, width) for own in outlines]
 
     def _panel(
         self,
@@ -209,7 +238,8 @@ class _Artist:
         boxes: NDArray[np.floating],
         colours: Sequence[str],
         lines: Sequence[str],
+        masks: Sequence[NDArray[np.integer]],
     ) -> Panel:
-        picture = pictures.draw_boxes(pixels, boxes, colours)
+        picture = pictures.draw_boxes(pixels, boxes, colours, masks)
         jpeg = pictures.save_picture(picture, self.figures / f"{name}.png")
         return Panel(name, jpeg, (picture.height, picture.width), title, tuple(lines))

@@ -23,19 +23,29 @@ COLOURS = {"truth": "#ffffff", "right": "#56b4e9", "wrong": "#ff9d3d", "not judg
 _TAG = 20  # height of the numbers in pixels
 
 
+_TINT = 0.45  # share of a mask's colour in its pixels
+
+
 def draw_boxes(
-    image: Image.Image, boxes: NDArray[np.floating], colours: Sequence[str]
+    image: Image.Image,
+    boxes: NDArray[np.floating],
+    colours: Sequence[str],
+    masks: Sequence[NDArray[np.integer]] = (),
 ) -> Image.Image:
-    """A picture of `image` with numbered boxes.
+    """A picture of `image` with numbered boxes, and masks under them.
 
     Args:
         image: RGB.
         boxes: (D, 4) xyxy in pixels of `image`; box i gets the number i + 1.
         colours: one per box.
+        masks: D x (H, W) of 0 and 1 over the whole image, at any resolution; or none.
     """
     factor = scale_for(image.size)
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     picture = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    for mask, colour in zip(masks, colours, strict=bool(masks)):
+        share = Image.fromarray(np.where(mask, round(255 * _TINT), 0).astype(np.uint8))
+        picture.paste(colour, (0, 0, *size), share.resize(size, Image.Resampling.NEAREST))
     pen = ImageDraw.Draw(picture)
     limit = np.array([size[0] - 1, size[1] - 1] * 2)
     scaled = np.clip(np.sort((boxes * factor).reshape(-1, 2, 2), axis=1).reshape(-1, 4), 0, limit)

@@ -94,22 +94,23 @@ def test_images_are_chosen_by_gain_by_loss_and_at_random():
     )
     reference = {100: square(0, CAT)}
     other = {101: both, 102: square(0, NEWT)}
-    gain, loss, drawn = examples.choose(
+    choices = examples.choose(
         table, CATEGORIES, [reference, other], ["focal", "efl"], count=3, seed=0
     )
-    assert gain.images == (1, 2)
-    assert "efl finds more objects of rare classes than focal" in gain.rule
-    assert loss.images == (0,)
+    rare, frequent, rare_loss, frequent_loss, drawn = choices
+    assert rare.images == (1, 2)
+    assert "efl finds more objects of rare classes than focal" in rare.rule
+    assert frequent.images == rare_loss.images == ()
+    assert frequent_loss.images == (0,)
+    assert "efl finds fewer objects of frequent classes than focal" in frequent_loss.rule
     assert drawn.images == (3,)  # what is left and has an object
 
 
 def test_a_rule_that_no_image_fits_says_so():
     table = make_table([[CAT]])
-    gain, loss, drawn = examples.choose(
-        table, CATEGORIES, [{}, {}], ["focal", "efl"], count=2, seed=0
-    )
-    assert "there is no image where" in gain.rule
-    assert "there is no image where" in loss.rule
+    *rules, drawn = examples.choose(table, CATEGORIES, [{}, {}], ["focal", "efl"], count=2, seed=0)
+    assert len(rules) == 4
+    assert all("there is no image where" in own.rule for own in rules)
     assert drawn.images == (0,)
 
 

@@ -7,6 +7,7 @@ import yaml
 from PIL import Image
 
 from dense_lt.data.categories import CategoryTable
+from dense_lt.data.segmentations import to_runs
 from dense_lt.report.comparison import compare
 from dense_lt.report.document import Gallery, Paragraph
 from dense_lt.report.gallery import ExampleOptions, example_section
@@ -87,14 +88,14 @@ def section_of(runs, folder, **options):
 
 def test_examples_stand_beside_their_ground_truth(make_example_run, tmp_path):
     runs = [make_example_run("focal", [0]), make_example_run("efl", [0, 1], prior=0.2)]
-    (gain, loss, drawn), text = section_of(runs, tmp_path / "figures", count=1)
+    (gain, *rules, drawn), text = section_of(runs, tmp_path / "figures", count=1)
     (example,) = gain.examples
     assert [panel.title for panel in example.panels] == ["ground truth", "focal", "efl"]
     truth, focal, efl = (panel.lines for panel in example.panels)
     assert truth == ("<b>newt</b> (rare)", "cat (frequent)")  # the rarest first
     assert focal == ("cat 0.90 right",)
     assert efl == ("cat 0.90 right", "<b>newt</b> 0.80 right")
-    assert loss.examples == ()
+    assert [rule.examples for rule in rules] == [()] * 3
     assert len(drawn.examples) == 1
     assert "score of at least 0.2" in text
     for panel in example.panels:
@@ -150,3 +151,38 @@ def test_of_many_objects_the_rarest_are_drawn(make_example_run, tmp_path):
     truth = galleries[0].examples[0].panels[0]
     assert truth.title == "ground truth, 1 rarest of 2"
     assert truth.lines == ("<b>newt</b> (rare)",)
+
+
+def test_masks_are_drawn_on_objects_and_detections(make_example_run, photographs, tmp_path):
+    """Black photographs, so that a colour in the middle of a box is that of a mask."""
+    for path in (photographs / "images").iterdir():
+        Image.new("RGB", (60, 40)).save(path)
+    run = make_example_run("masks", [0])
+    documents = photographs / "coco.json", run.predictions
+    for path in documents:
+        content = json.loads(path.read_text())
+        entries = content if isinstance(content, list) else content["annotations"]
+        for entry in entries:
+            x, y, w, h = entry["bbox"]
+            outline = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            entry["segmentation"] = (
+                outline if entries is not content else encode(outline, height=40, width=60)
+            )
+        path.write_text(json.dumps(content))
+    boxes_only = section_of([run], tmp_path / "boxes", count=1)[0][-1].examples[0]
+    middle = 6 * 15, 6 * 15
+    for panel in boxes_only.panels:
+        assert Image.open(tmp_path / "boxes" / f"{panel.name}.png").getpixel(middle) == (0, 0, 0)
+    run = replace(run, mask_results=replace(run.results, iou_type="segm"))
+    example = section_of([run], tmp_path / "masks", count=1)[0][-1].examples[0]
+    truth, found = (
+        Image.open(tmp_path / "masks" / f"{panel.name}.png").getpixel(middle)
+        for panel in example.panels
+    )
+    assert truth[0] == truth[1] == truth[2] > 80  # white, see-through
+    assert found[2] > found[1] > found[0] > 0  # blue: right
+
+
+def encode(polygons, *, height, width):
+    runs = to_runs(polygons, height, width)
+    return {"size": runs["size"], "counts": runs["counts"].decode()}
