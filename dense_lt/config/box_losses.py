@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,23 @@ class SmoothL1LossConfig(_BoxLossConfig):
     kind: Literal["smooth_l1"]
     beta: float = Field(default=0.11, ge=0)
     """Quadratic below this difference, linear above it; 0 is L1. Detectron's RetinaNet has 0.11."""
+
+
+class SampledBoxLossConfig(SmoothL1LossConfig):
+    """The same for the boxes of a two-stage detector, divided by the number of all samples.
+
+    Those are regions or anchors, positives and background; positives all weigh the same.
+    """
+
+    @model_validator(mode="after")
+    def _mean_over_samples(self) -> Self:
+        if self.weighting != "none" or self.divide_by != "weights":
+            raise ValueError(
+                "boxes of regions and anchors all weigh the same and are divided by the number of "
+                f"samples, got `weighting: {self.weighting}`, `divide_by: {self.divide_by}`; leave "
+                "both out"
+            )
+        return self
 
 
 BoxLossConfig = Annotated[GIoULossConfig | SmoothL1LossConfig, Field(discriminator="kind")]

@@ -85,3 +85,12 @@ class EffectiveClassMarginLossConfig(FocalSection):
     kind: Literal["ecm"]
     background: float = Field(default=6.3313, ge=0)
     """Background items for one item of a class, among which a class is to be found."""
+
+
+FrequencyLossConfig = (
+    ClassWeightedFocalLossConfig
+    | EqualizationV1LossConfig
+    | SeesawLossConfig
+    | FederatedLossConfig
+    | EffectiveClassMarginLossConfig
+)

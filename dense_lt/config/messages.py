@@ -74,7 +74,10 @@ def _what(finding: Mapping[str, Any], keys: Sequence[str], raw: Mapping[str, obj
         return _unknown_key(keys, raw)
     if kind == "missing":
         return "is missing and has no default; set it"
-    if kind == "union_tag_not_found":
+    if kind in ("union_tag_not_found", "model_attributes_type"):
+        if not isinstance(finding["input"], Mapping):
+            kinds = ", ".join(_kinds(keys, raw))
+            return f"expected a section whose `kind` is one of {kinds}, got {_shown(finding)}"
         return f"`kind` is missing; set it to one of {', '.join(_kinds(keys, raw))}"
     if kind == "union_tag_invalid":
         kinds = _kinds(keys, raw)
@@ -83,10 +86,13 @@ def _what(finding: Mapping[str, Any], keys: Sequence[str], raw: Mapping[str, obj
     message = finding["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         return message
+    return f"{message[0].lower()}{message[1:]}, got {_shown(finding)}"
+
+
+def _shown(finding: Mapping[str, Any]) -> str:
+    """The value that was given, cut short."""
     given = repr(finding["input"])
-    if len(given) > MAX_SHOWN:
-        given = given[:MAX_SHOWN] + "..."
-    return f"{message[0].lower()}{message[1:]}, got {given}"
+    return given if len(given) <= MAX_SHOWN else given[:MAX_SHOWN] + "..."
 
 
 def _unknown_key(keys: Sequence[str], raw: Mapping[str, object]) -> str:

@@ -237,8 +237,8 @@ class DenseNetworkConfig(Section):
             )
 
 
-def _pyramid_kind(given: Any) -> str:
-    return given.get("kind", "fpn") if isinstance(given, dict) else given.kind
+def _pyramid_kind(given: Any) -> str | None:
+    return given.get("kind", "fpn") if isinstance(given, dict) else getattr(given, "kind", None)
 
 
 class OneStageConfig(DetectorSection, DenseNetworkConfig):

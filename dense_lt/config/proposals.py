@@ -6,11 +6,12 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from dense_lt.config.box_losses import SmoothL1LossConfig
+from dense_lt.config.box_losses import SampledBoxLossConfig
+from dense_lt.config.frequency_losses import FrequencyLossConfig
 from dense_lt.config.model import AnchorsConfig, DenseNetworkConfig, InferenceConfig
 from dense_lt.config.section import Section
 
-L1 = SmoothL1LossConfig(kind="smooth_l1", beta=0.0)
+L1 = SampledBoxLossConfig(kind="smooth_l1", beta=0.0)
 """On box codes, as published for LVIS."""
 
 
@@ -70,7 +71,7 @@ class ProposalNetworkConfig(Section):
     positive_fraction: float = Field(default=0.5, ge=0, le=1)
     """Largest share of positives among them."""
 
-    box_loss: SmoothL1LossConfig = L1
+    box_loss: SampledBoxLossConfig = L1
     nms_iou: float = Field(default=0.7, gt=0, le=1)
     """A proposal that overlaps a better one of its level by more than this is dropped."""
 
@@ -101,3 +102,26 @@ class DenseProposalsConfig(DenseNetworkConfig):
         pre_nms_top_k=1000, nms_iou=0.7, max_detections=1000
     )
     """`max_detections` proposals of an image stay, in training too."""
+
+    @model_validator(mode="after")
+    def _one_class(self) -> Self:
+        if isinstance(self.loss, FrequencyLossConfig):
+            raise ValueError(
+                f"`loss.kind: {self.loss.kind}` looks at how often classes occur, but proposals "
+                "have one class for all objects; take another, such as focal"
+            )
+        if self.loss.federated:
+            raise ValueError(
+                "`loss.federated: true` is about the classes of an image, but proposals have one "
+                "class for all objects; set it to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _logits_are_made(self) -> Self:
+        if self.head.fused_loss is True:
+            raise ValueError(
+                "`head.fused_loss: true` never makes the logits, by which proposals are chosen; "
+                "set it to auto or false"
+            )
+        return self

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dense_lt.config.loss_section import LossSection
 from dense_lt.config.losses import EqualizationV2Section, EqualizedFocalLossConfig, FocalLossConfig
@@ -12,13 +13,26 @@ from dense_lt.config.losses import EqualizationV2Section, EqualizedFocalLossConf
 Count = Literal["images", "instances"]
 
 
-class SoftmaxLossConfig(LossSection):
+class SoftmaxSection(LossSection):
+    """A loss with one softmax over all classes, or over those of a group."""
+
+    @model_validator(mode="after")
+    def _all_classes_are_negatives(self) -> Self:
+        if self.federated:
+            raise ValueError(
+                "`federated: true` leaves classes out of the negatives, which a softmax over all "
+                "classes cannot do; set it to false, or take a loss with a sigmoid per class"
+            )
+        return self
+
+
+class SoftmaxLossConfig(SoftmaxSection):
     """Cross-entropy over the classes and background."""
 
     kind: Literal["softmax"] = "softmax"
 
 
-class ClassBalancedSoftmaxLossConfig(LossSection):
+class ClassBalancedSoftmaxLossConfig(SoftmaxSection):
     """Cross-entropy with a weight per class, of mean 1 over the classes (Cui et al. 2019).
 
     Background weighs 1.
@@ -35,7 +49,7 @@ class ClassBalancedSoftmaxLossConfig(LossSection):
     """Which training items are counted."""
 
 
-class LogitAdjustedSoftmaxLossConfig(LossSection):
+class LogitAdjustedSoftmaxLossConfig(SoftmaxSection):
     """Cross-entropy on logits that frequent classes find easy to reach (Menon et al. 2021).
 
     While training, tau ln(n / mean n) is added to the logit of a class with n training items; the
@@ -50,7 +64,7 @@ class LogitAdjustedSoftmaxLossConfig(LossSection):
     """Which training items are counted."""
 
 
-class SoftmaxEqualizationLossConfig(LossSection):
+class SoftmaxEqualizationLossConfig(SoftmaxSection):
     """Softmax-EQL (Tan et al. 2022): logits adjusted by the gradient that classes have received."""
 
     kind: Literal["softmax_eql"]
@@ -124,7 +138,7 @@ class EffectiveClassMarginRegionLossConfig(LossSection):
     """Background items for one item of a class, among which a class is to be found."""
 
 
-class SeesawRegionLossConfig(LossSection):
+class SeesawRegionLossConfig(SoftmaxSection):
     """Seesaw loss (Wang et al. 2021): softmax over the classes, and a pair of objectness logits.
 
     An object punishes rarer classes less (mitigation) and classes that outscore its own more
@@ -142,7 +156,7 @@ class SeesawRegionLossConfig(LossSection):
     """What is counted: regions while training (published), or training items."""
 
 
-class GroupSoftmaxLossConfig(LossSection):
+class GroupSoftmaxLossConfig(SoftmaxSection):
     """Balanced group softmax, BAGS (Li et al. 2020): a softmax for classes of similar frequency.
 
     Published for a classifier that is trained anew on frozen features.
@@ -154,6 +168,12 @@ class GroupSoftmaxLossConfig(LossSection):
 
     others: float = Field(default=8.0, ge=0)
     """Regions of other groups, drawn by chance, that a group sees for each of its own."""
+
+    @model_validator(mode="after")
+    def _boundaries_rise(self) -> Self:
+        if any(lower >= upper for lower, upper in pairwise(self.boundaries)):
+            raise ValueError(f"`boundaries` must rise, got {list(self.boundaries)}")
+        return self
 
 
 RegionLossConfig = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from dense_lt.config.box_losses import SmoothL1LossConfig
+from dense_lt.config.box_losses import SampledBoxLossConfig
 from dense_lt.config.model import BackboneConfig, PyramidConfig
 from dense_lt.config.proposals import L1, DenseProposalsConfig, ProposalNetworkConfig
 from dense_lt.config.region_losses import RegionLossConfig, SoftmaxLossConfig
@@ -19,10 +19,12 @@ class RegionsConfig(Section):
     """Which proposals the heads learn from."""
 
     positive_iou: float = Field(default=0.5, gt=0, le=1)
-    """From this IoU on a proposal learns its object, below it background."""
+    """From this IoU on a proposal learns its object, below it background. A cascade has
+    `cascade.ious` instead."""
 
     low_quality: bool = True
-    """The best proposals of each object are positive however small their IoU is (published)."""
+    """The best proposals of each object are positive however small their IoU is. With
+    `add_ground_truth` the object itself is the best one, and this changes next to nothing."""
 
     samples: PositiveInt = 512
     """Regions per image that learn."""
@@ -38,7 +40,7 @@ class RegionPoolConfig(Section):
     """RoIAlign (He et al. 2017) on the level that fits the size of each region."""
 
     levels: tuple[int, int] | None = None
-    """First and last pyramid level that is pooled; null takes those of the backbone."""
+    """First and last pyramid level that is pooled; null takes those that the backbone has too."""
 
     box_size: PositiveInt = 7
     """Cells a side for the box head."""
@@ -184,8 +186,8 @@ class RegionInferenceConfig(Section):
     as published, with dense proposals but not with a region proposal network."""
 
 
-def _proposal_kind(given: Any) -> str:
-    return given.get("kind", "rpn") if isinstance(given, dict) else given.kind
+def _proposal_kind(given: Any) -> str | None:
+    return given.get("kind", "rpn") if isinstance(given, dict) else getattr(given, "kind", None)
 
 
 class TwoStageConfig(DetectorSection):
@@ -203,7 +205,7 @@ class TwoStageConfig(DetectorSection):
     pool: RegionPoolConfig = RegionPoolConfig()
     head: BoxHeadConfig = BoxHeadConfig()
     loss: RegionLossConfig = SoftmaxLossConfig()
-    box_loss: SmoothL1LossConfig = L1
+    box_loss: SampledBoxLossConfig = L1
     mask: MaskHeadConfig | None = None
     """Predict masks too (Mask R-CNN); null does not."""
 
@@ -214,6 +216,23 @@ class TwoStageConfig(DetectorSection):
     """A semantic map beside the pyramid (HTC); null has none. Needs `cascade` and `mask`."""
 
     inference: RegionInferenceConfig = RegionInferenceConfig()
+
+    @property
+    def pooled_levels(self) -> tuple[int, int]:
+        """First and last level that regions are pooled from."""
+        first, last = self.pyramid.backbone_levels
+        return self.pool.levels or (first, min(last, self.pyramid.levels[1]))
+
+    @model_validator(mode="after")
+    def _stages_have_their_own_ious(self) -> Self:
+        # 0.5, the default, stands in every stored configuration
+        iou = self.regions.positive_iou
+        if self.cascade is not None and iou not in (0.5, self.cascade.ious[0]):
+            raise ValueError(
+                f"`regions.positive_iou` is {iou:g} but each stage of a cascade has its own; set "
+                "`cascade.ious`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _masks_flow(self) -> Self:

@@ -24,14 +24,6 @@ from dense_lt.config import losses as settings
 from dense_lt.losses.classification import SigmoidLoss
 from dense_lt.losses.logits import LogitMap
 
-FrequencySection = (
-    by_frequency.ClassWeightedFocalLossConfig
-    | by_frequency.EqualizationV1LossConfig
-    | by_frequency.SeesawLossConfig
-    | by_frequency.FederatedLossConfig
-    | by_frequency.EffectiveClassMarginLossConfig
-)
-
 
 def build_classification_loss(
     section: settings.ClassificationLossConfig,
@@ -52,7 +44,7 @@ def build_classification_loss(
     build = partial(
         SigmoidLoss, statistics=statistics, weight=section.weight, federated=section.federated
     )
-    if isinstance(section, FrequencySection):
+    if isinstance(section, by_frequency.FrequencyLossConfig):
         if counts is None:
             raise ValueError(
                 f"the loss `{section.kind}` looks at how often classes occur in the training data; "
@@ -99,7 +91,9 @@ def _equalization_v2(
 
 
 def _by_frequency(
-    section: FrequencySection, counts: ClassCounts, build: Callable[..., SigmoidLoss]
+    section: by_frequency.FrequencyLossConfig,
+    counts: ClassCounts,
+    build: Callable[..., SigmoidLoss],
 ) -> SigmoidLoss:
     focal = ConstantFocal(section.alpha, section.gamma)
     images = torch.tensor(counts.images).clamp(min=1)

@@ -125,6 +125,11 @@ BAD_SETTINGS = [
         ("model.pyramid.kind=path_aggregation",),
         r"`pyramid\.kind: path_aggregation` .* set `head\.shared: false`",
     ),
+    (
+        "",
+        ("model.pyramid=fpn",),
+        r"model\.pyramid: expected a section whose `kind` is one of fpn, path_aggregation, got 'f",
+    ),
     ("", ("model.head.channels=100",), r"`norm_groups` 32 must divide `channels` 100"),
     ("", ("model.priors.sizes=[1, 2]",), r"2 entries but `pyramid\.levels` has 5 levels"),
     ("", ("model.assigner.kind=fcos",), r"unknown kind 'fcos'.*allowed: atss, max_iou, center"),

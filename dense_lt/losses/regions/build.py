@@ -28,7 +28,7 @@ from dense_lt.losses.regions.seesaw import SeesawLoss
 from dense_lt.losses.regions.sigmoid import PairedLoss, PartlyModulated, SigmoidRegionLoss
 from dense_lt.losses.regions.softmax import CountAdjustment, GradientAdjustment, SoftmaxLoss
 
-SoftmaxSection = (
+_SoftmaxSection = (
     settings.SoftmaxLossConfig
     | settings.ClassBalancedSoftmaxLossConfig
     | settings.LogitAdjustedSoftmaxLossConfig
@@ -51,21 +51,16 @@ def build_region_loss(
         counts: of the classes in the training data, for the losses that look at it.
 
     Raises:
-        ValueError: the loss needs `counts`, or has no use for `federated`.
+        ValueError: the loss needs `counts`.
     """
     statistics = GradientStatistics(num_classes, **section.statistics.model_dump())
-    if isinstance(section, SoftmaxSection):
-        if section.federated:
-            raise ValueError(
-                f"model.loss.federated: {section.kind} has one softmax over all classes, in which "
-                "a class cannot be left out of the negatives; take a loss with a sigmoid per class"
-            )
+    if isinstance(section, _SoftmaxSection):
         return _softmax(section, statistics, counts)
     return _sigmoid(section, statistics, counts)
 
 
 def _softmax(
-    section: SoftmaxSection, statistics: GradientStatistics, counts: ClassCounts | None
+    section: _SoftmaxSection, statistics: GradientStatistics, counts: ClassCounts | None
 ) -> RegionClassificationLoss:
     build = partial(SoftmaxLoss, statistics, weight=section.weight)
     match section:

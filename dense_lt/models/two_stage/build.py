@@ -180,7 +180,7 @@ def _proposals(
 
 
 def _pooling(config: TwoStageConfig, pyramid: Pyramid, size: int) -> RegionPooling:
-    levels = levels_of(config.pool.levels or config.pyramid.backbone_levels, pyramid)
+    levels = levels_of(config.pooled_levels, pyramid)
     semantic = config.semantic and RegionPooling(
         (2**config.semantic.level,),
         size=config.semantic.pool_size,

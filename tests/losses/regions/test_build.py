@@ -285,12 +285,6 @@ def test_a_class_that_nobody_looked_for_has_no_negatives_in_that_image():
     assert int(zeros.sum()) == 3  # class 1 of the second image is a positive
 
 
-@pytest.mark.parametrize("kind", ["softmax", "seesaw", "bags"])
-def test_a_softmax_over_all_classes_cannot_leave_classes_out(kind):
-    with pytest.raises(ValueError, match="federated"):
-        build(kind, federated=True)
-
-
 @pytest.mark.parametrize("kind", ["eql_v1", "ecm", "bags", "federated_loss"])
 def test_a_loss_that_looks_at_counts_says_that_it_needs_them(kind):
     section = TypeAdapter(RegionLossConfig).validate_python({"kind": kind})

@@ -42,6 +42,11 @@ def test_every_loss_trains_every_parameter_and_moves_its_statistics(loss):
     assert float(statistics.positive.sum()) > 0
 
 
+def test_regions_need_no_level_that_the_pyramid_lacks():
+    """Its backbone goes one level further up."""
+    assert build(pool={"levels": None}).head.pooling.strides == (4, 8, 16)
+
+
 def test_images_without_objects_train_background():
     detector = build()
     images, _ = squares()
