@@ -72,7 +72,7 @@ def roi_align(
 
 def _is_traced() -> bool:
     """Whether a graph is being made, in which torchvision's operator stands as one node."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _along_axis(low: Tensor, extent: Tensor, size: int, points: int, length: int) -> Weights:
