@@ -53,6 +53,23 @@ def test_a_recipe_trains_as_its_card_says(recipe):
             assert figures.metric in [measured[kind] for kind in config.evaluation.iou_types]
 
 
+EPOCHS = {
+    ("LVIS v1", "random"): 6212,
+    ("LVIS v1", "repeat_factor"): 7674,
+    ("LVIS v0.5", "random"): 3546,
+}
+"""Data and sampler -> published steps in an epoch of 16 images a step."""
+
+
+def test_two_stage_recipes_warm_up_for_500_steps():
+    for path in RECIPES:
+        config = load_config(path, ["data.dataset.root=somewhere"])
+        if config.model.kind == "two_stage":
+            per_epoch = EPOCHS.get((data_of(config.data.dataset), config.data.sampler.kind))
+            steps = per_epoch if config.schedule.unit == "epochs" else 1
+            assert round(config.schedule.warmup * steps) == 500, path
+
+
 def test_twins_differ_in_the_loss_alone():
     """The focal baseline beside each EFL recipe."""
     pairs = [(path, path.with_name(path.name.replace("efl", "focal"))) for path in RECIPES]
