@@ -21,7 +21,7 @@ class DetectorSection(Section):
 
     init_except: tuple[str, ...] = ()
     """Patterns of parameter names that `init_from` leaves as they are made, such as
-    `*classifier*`."""
+    `head*classifier*`."""
 
     frozen: tuple[str, ...] = ()
     """Patterns of parameter names that do not train, such as `pyramid.*`; modules that are frozen

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from helpers.tiny_two_stage import build
 from safetensors.torch import save_file
 
 from dense_lt.engine.start import freeze, init_from, matching
@@ -97,6 +98,17 @@ def test_frozen_parameters_do_not_change_and_their_norms_stay_in_evaluation_mode
     twin.train()
     assert not twin["body"][1].training
     assert twin["body"].train.args[0] is twin["body"]
+
+
+def test_the_patterns_of_the_documentation_find_classifiers_of_classes_alone():
+    names = {name for name, _ in build().named_parameters()}
+    assert "proposals.head.classifier.weight" in names
+    found = matching(names, ["head*classifier*"], "model.frozen")
+    assert found == {"head.classifier.weight", "head.classifier.bias"}
+    cascade = {name for name, _ in build(cascade={}, mask={}).named_parameters()}
+    found = matching(cascade, ["stages.*.head.classifier*"], "model.frozen")
+    ends = ("weight", "bias")
+    assert found == {f"stages.{s}.head.classifier.{end}" for s in range(3) for end in ends}
 
 
 def test_exclamation_marks_take_names_out_again():
