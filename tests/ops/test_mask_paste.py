@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -45,6 +47,25 @@ def test_a_full_mask_fills_its_box_and_runs_go_on_over_columns():
     first, second = paste_as_runs(ones, boxes, (5, 4))
     assert first.tolist() == [5, 10, 5]
     assert second.tolist() == [0, 20]
+
+
+def test_300_masks_of_a_large_image_never_exist_at_once():
+    """As bytes they would be 320 MB; the runs of 300 discs are small."""
+    place = np.linspace(-1, 1, 28)
+    disc = np.exp(-np.hypot(place, place[:, None])).astype(np.float32)  # 0.5 at a radius of ln 2
+    random = np.random.default_rng(0)
+    far = random.uniform(0.5, 1, (300, 2)) * (1333, 800)
+    boxes = np.concatenate([far * random.uniform(0, 0.5, (300, 2)), far], axis=1)
+    masks = np.broadcast_to(disc, (300, 28, 28))
+    tracemalloc.start()
+    try:
+        runs = paste_as_runs(masks, boxes, (800, 1333))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(runs) == 300
+    assert all(own.sum() == 800 * 1333 and own[1::2].sum() > 0 for own in runs)
+    assert peak < 60e6
 
 
 def test_a_mask_outside_of_the_image_is_empty():
