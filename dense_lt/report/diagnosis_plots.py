@@ -11,7 +11,7 @@ import numpy as np
 from dense_lt.report import curves, diagnosis
 from dense_lt.report.comparison import Comparison
 from dense_lt.report.mapping import QUANTITIES, Mapped
-from dense_lt.report.panels import legend, mark_groups, panels_of
+from dense_lt.report.panels import legend, mark_groups, panels_of, plain_decimals
 from dense_lt.report.plots import texts_by_rank
 from dense_lt.report.style import INK, Hover, SeriesStyle, plain, series_style
 
@@ -118,6 +118,7 @@ def mean_scores(figure: Figure, comparison: Comparison) -> None:
                     )
     axes.set_yscale("log")
     axes.set_ylim(top=1)
+    plain_decimals(axes)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_xlabel("classes, by number of training images")

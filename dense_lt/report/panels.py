@@ -85,3 +85,19 @@ def mark_groups(axes: Axes, comparison: Comparison, *, by_rank: bool) -> None:
     for edge in edges:
         axes.axvline(edge, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(lowest, highest)
+
+
+def plain_decimals(axes: Axes) -> None:
+    """Numbers such as 0.2 at a logarithmic axis of values, instead of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogFormatter
+
+    chosen = LogFormatter(minor_thresholds=(2, 0.5))  # of the marks between, those that have room
+    chosen.set_axis(axes.yaxis)
+
+    def number(value: float, place: int | None = None) -> str:
+        return f"{value:g}" if chosen(value, place) else ""
+
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(number))
+    lowest, highest = axes.get_ylim()
+    chosen.set_locs(axes.yaxis.get_minor_locator().tick_values(lowest, highest))
