@@ -22,7 +22,7 @@ LINES_SHOWN = 15
 NO_RESULTS = 2
 """Status of a run that says all is well, but has left no results."""
 
-NOT_STARTED = 3
+NOT_STARTED = 125
 """Status of a run whose weights would have come from one that failed."""
 
 
@@ -35,6 +35,8 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         """In a line, and what it printed in others."""
+        if self.status == NOT_STARTED:
+            return f"{self.folder}: not started, because{self.printed}"
         return f"{self.folder}: the run ended with status {self.status}; it printed\n{self.printed}"
 
 
@@ -53,8 +55,16 @@ class TrainingJob:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has been trained and evaluated before."""
-        return (self.folder / "evaluation" / "results.json").is_file()
+        """Whether the run has been trained to its end, and evaluated there."""
+        results = self.folder / "evaluation" / "results.json"
+        if not results.is_file():
+            return False
+        self.look()
+        try:
+            step = json.loads(results.read_text(encoding="utf-8")).get("step")
+        except (ValueError, AttributeError):
+            return True  # the comparison tells what is wrong with it
+        return step is None or step >= self.total_steps
 
     @property
     def output(self) -> Path:
@@ -71,7 +81,11 @@ class TrainingJob:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl+C is for us, who ask it once to save and end
             )
 
     def look(self) -> None:
@@ -111,7 +125,7 @@ def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> list[Failure]:
                 for job in _without_ground(waiting, failures):
                     waiting.remove(job)
                     all_runs.update()
-                    failures.append(Failure(job.folder, NOT_STARTED, f"  {job.after} failed"))
+                    failures.append(Failure(job.folder, NOT_STARTED, f" {job.after} failed"))
                 while len(running) < at_once and (job := _next(waiting, running)):
                     waiting.remove(job)
                     job.start()

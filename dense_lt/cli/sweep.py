@@ -14,6 +14,14 @@ from dense_lt.utils.errors import ConfigError
 if TYPE_CHECKING:
     from dense_lt.cli.jobs import Failure, TrainingJob
 
+_OF_THE_SWEEP = {
+    "name": "`name` in a list, or a file of another name",
+    "output": "--out",
+    "seed": "--seeds",
+    "data.dataset.seed": "--data-seeds",
+}
+"""Setting -> what to give instead."""
+
 HELP = "train configurations with several seeds, go on where it was interrupted, compare"
 
 
@@ -53,6 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = [text for text in arguments.configs if "=" in text] + arguments.overrides
     if not configs:
         raise ConfigError(f"sweep: settings ({' '.join(overrides)}) but no CONFIG; name one")
+    for path in configs:
+        if not path.is_file():
+            raise ConfigError(f"{path}: there is no such configuration, nor a list of runs")
     lists = [path for path in configs if is_sweep(path)]
     if lists and len(configs) > 1:
         raise ConfigError(f"{lists[0]}: this is a list of runs; give it alone")
@@ -126,7 +137,11 @@ def _train_and_compare(jobs: Sequence[TrainingJob], page: Path, *, at_once: int 
     from dense_lt.cli.jobs import run_jobs
 
     _check(jobs, at_once)
-    failures = run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
+    try:
+        failures = run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; the same command goes on where it was\n")
+        raise
     failed = {failure.folder for failure in failures}
     shown = [str(job.folder) for job in jobs if job.folder not in failed]
     status = 0
@@ -205,6 +220,9 @@ def plan(
     """
     from dense_lt.cli.jobs import TrainingJob
 
+    for override in overrides:
+        if instead := _OF_THE_SWEEP.get(override.partition("=")[0].strip()):
+            raise ConfigError(f"{override}: a sweep sets that for every run; give {instead}")
     names = [config.stem for config in configs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

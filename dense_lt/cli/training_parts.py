@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.optim import Optimizer
 
@@ -29,7 +30,7 @@ from dense_lt.inference.build import to_device
 from dense_lt.models.build import build_detector
 from dense_lt.models.detector import Detector
 from dense_lt.utils.allocator import keep_freed_memory
-from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.errors import ConfigError, DataError
 from dense_lt.utils.seeding import make_deterministic, seed_everything
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def build_parts(
     data = build_datasets(config.data, seed=config.seed, masks=_learns_masks(config))
     assert data.train is not None, "both splits are built"
     _check_federated(config, data)
+    _check_outlines(config, data)
     _look_ahead(config, data)
     seed_everything(config.seed)
     classes = data.categories
@@ -116,6 +118,31 @@ def _check_federated(config: ExperimentConfig, data: DataSplits) -> None:
             "looked for in which image (`neg_category_ids`, or a file of verified labels); as in "
             "COCO, all of them count as checked everywhere, and the setting would do nothing. Set "
             "it to false"
+        )
+
+
+def _check_outlines(config: ExperimentConfig, data: DataSplits) -> None:
+    """Refuse to learn masks where no object has one, and tell where some have none.
+
+    Raises:
+        DataError: none has.
+    """
+    assert data.train is not None, "both splits are built"
+    table = data.train.table
+    if not _learns_masks(config) or table.segmentations is None:
+        return
+    given = table.segmentations.given()[~table.crowd]
+    if len(given) and not given.any():
+        raise DataError(
+            f"{table.source}: no object has a `segmentation`, but the model learns masks; use "
+            "annotations with outlines, or set model.mask: null"
+        )
+    if not given.all():
+        logger.warning(
+            "%s: %d of %d objects have no `segmentation`; they teach no mask",
+            table.source,
+            np.count_nonzero(~given),
+            len(given),
         )
 
 

@@ -2,7 +2,8 @@
 
 Later wins: `base:` files in order, then the file, then the overrides. Mappings merge key by key;
 lists and scalars are replaced whole; a mapping that names another `kind` replaces the old one
-whole, so that options of one loss never leak into the next.
+whole, so that options of one loss never leak into the next. Overrides may stand in any order: those
+that name a kind are taken first.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     merged = _default_kinds(ExperimentConfig)
     origins: Origins = {}
     _merge_file(merged, origins, path, opened=())
-    for override in overrides:
+    # A kind forgets what was given beside another: it comes first, outer ones before inner ones.
+    for override in sorted(overrides, key=_kinds_first):
         _merge(merged, _parse_override(override), origins, source=f"override {override!r}")
     unset = _find_required(merged)
     if unset:
@@ -108,6 +110,12 @@ def _merge(old: dict, new: dict, origins: Origins, *, source: str, prefix: str =
             _merge(below, value, origins, source=source, prefix=f"{dotted}.")
         else:
             old[key] = value
+
+
+def _kinds_first(override: str) -> tuple[bool, int]:
+    key = override.partition("=")[0].strip()
+    names_kind = key.rpartition(".")[2] == "kind"
+    return (not names_kind, key.count(".") if names_kind else 0)
 
 
 def _parse_override(override: str) -> dict[str, object]:

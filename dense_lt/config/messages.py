@@ -68,6 +68,14 @@ def _origin(keys: Sequence[str], origins: Mapping[str, str]) -> str | None:
     return None
 
 
+_WANTED = {
+    "model_type": "a section (a mapping of settings)",
+    "tuple_type": "a list, such as [1, 2]",
+    "list_type": "a list, such as [1, 2]",
+}
+"""Type of a finding -> what belongs there, in YAML's words."""
+
+
 def _what(finding: Mapping[str, Any], keys: Sequence[str], raw: Mapping[str, object]) -> str:
     kind = finding["type"]
     if kind == "extra_forbidden":
@@ -83,6 +91,8 @@ def _what(finding: Mapping[str, Any], keys: Sequence[str], raw: Mapping[str, obj
         kinds = _kinds(keys, raw)
         given = finding["ctx"]["tag"]
         return f"unknown kind {given!r}{_nearest(given, kinds)}; allowed: {', '.join(kinds)}"
+    if wanted := _WANTED.get(kind):
+        return f"expected {wanted}, got {_shown(finding)}"
     message = finding["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         return message

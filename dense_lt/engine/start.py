@@ -121,6 +121,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         return load_checkpoint(latest_checkpoint(path)).model
     beside = path.with_suffix(".safetensors")  # the weights of a checkpoint's `step_N.pt`
     path = beside if path.suffix == ".pt" and beside.is_file() else path
+    if not path.is_file():
+        raise DataError(
+            f"{path}: there is no such run or file to take weights from; train that run first, or "
+            "set model.init_from to another"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

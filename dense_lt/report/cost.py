@@ -9,6 +9,7 @@ from statistics import fmean
 from dense_lt.report.comparison import BY_GROUP, Comparison, Experiment
 from dense_lt.report.document import Block, Bullets, Cell, Paragraph, Section, Table
 from dense_lt.report.runs import Run
+from dense_lt.report.settings import MASKS_KEY
 from dense_lt.report.tables import NOT_AVAILABLE, percent
 
 _EVALUATE_AGAIN = "the run was evaluated before this was saved; `dense-lt eval RUN` saves it anew"
@@ -173,7 +174,8 @@ def _equality(comparison: Comparison, *, both: bool) -> str:
     for difference in comparison.settings:
         parts = [part for part, own in _EQUAL.items() if difference.key.startswith(own)]
         part = parts[0] if parts else ""
-        if part and (part == "machine" or difference.kind != "machine"):
+        counts = difference.kind != "machine" or difference.key == MASKS_KEY
+        if part and (part == "machine" or counts):
             differing[part].append(difference.key)
     equal = [part for part, keys in differing.items() if not keys]
     unequal = [f"{part} ({', '.join(keys)})" for part, keys in differing.items() if keys]

@@ -207,7 +207,7 @@ def _where_lost(experiment: Experiment) -> str:
     return (
         f"{experiment.label}: of the rare objects {first}{percent(covered)} % are covered by a "
         f"box, {percent(candidate)} % by one of their class, and of {percent(named)} % the best "
-        f"box has their class. Most are lost {where} ({percent(losses[where])} %)."
+        f"box has their class. The largest part is lost {where} ({percent(losses[where])} %)."
     )
 
 

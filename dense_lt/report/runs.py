@@ -138,8 +138,8 @@ def _results_path(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such run folder")
     raise DataError(
-        f"{folder}: this run has no evaluation/results.json; evaluate it first with "
-        f"`dense-lt eval {folder}`"
+        f"{folder}: this run has no evaluation/results.json; train it to its end with --resume, or "
+        f"evaluate it as it is with `dense-lt eval {folder}`"
     )
 
 

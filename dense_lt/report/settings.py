@@ -17,6 +17,9 @@ SEED_KEYS = ("seed", "data.dataset.seed")
 NAME_KEYS = ("name", "output")
 """Where a run was put; says nothing of what it did."""
 
+MASKS_KEY = "evaluation.iou_types"
+"""Whether masks are scored beside boxes, which changes no score of boxes, but has a cost."""
+
 START_KEY = "model.init_from"
 """The run whose weights were the start; in a sweep each seed has its own."""
 
@@ -78,7 +81,9 @@ def different_settings(one: Mapping[str, object], other: Mapping[str, object]) -
     return sorted(
         key
         for key in flat.keys() | others.keys()
-        if key not in NAME_KEYS and _kind(key) != "machine" and flat.get(key) != others.get(key)
+        if key not in NAME_KEYS
+        and (_kind(key) != "machine" or key == MASKS_KEY)
+        and flat.get(key) != others.get(key)
     )
 
 

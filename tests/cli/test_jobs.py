@@ -36,6 +36,17 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert done.process is None
 
 
+def test_a_run_that_was_evaluated_before_its_end_goes_on(tmp_path):
+    half = job(tmp_path)
+    (half.folder / "evaluation").mkdir(parents=True)
+    (half.folder / "metrics.jsonl").write_text('{"step": 40, "total_steps": 300}\n')
+    results = half.folder / "evaluation" / "results.json"
+    results.write_text('{"step": 40}')
+    assert not half.finished
+    results.write_text('{"step": 300}')
+    assert half.finished
+
+
 def test_a_failed_run_says_what_it_printed_and_stops_no_other(tmp_path):
     other = TrainingJob(tmp_path / "missing.yaml", (), tmp_path / "runs" / "two")
     first, second = run_jobs([job(tmp_path), other], at_once=1)
@@ -67,7 +78,7 @@ def test_progress_goes_over_a_line_that_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("ground_ends", "started", "statuses"),
-    [(0, ["ground", "apart", "decoupled"], []), (2, ["ground", "apart"], [2, 3])],
+    [(0, ["ground", "apart", "decoupled"], []), (2, ["ground", "apart"], [2, 125])],
 )
 def test_a_run_waits_for_the_one_it_goes_on_from(
     tmp_path, monkeypatch, ground_ends, started, statuses
@@ -96,4 +107,6 @@ def test_a_run_waits_for_the_one_it_goes_on_from(
     assert [failure.status for failure in failures] == statuses
     if failures:
         assert failures[1].folder == decoupled.folder
-        assert failures[1].printed == f"  {ground.folder} failed"
+        assert (
+            str(failures[1]) == f"{decoupled.folder}: not started, because {ground.folder} failed"
+        )

@@ -155,6 +155,28 @@ def test_what_is_wrong_in_a_list_is_named(configs, tmp_path, trained, capsys, ch
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("setting", "instead"),
+    [
+        ("seed=7", "--seeds"),
+        ("output=there", "--out"),
+        ("name=x", "`name` in a list"),
+        ("data.dataset.seed=1", "--data-seeds"),
+    ],
+)
+def test_settings_that_a_sweep_makes_itself_are_refused(
+    configs, tmp_path, capsys, setting, instead
+):
+    command = ["sweep", str(configs[0]), "--out", str(tmp_path / "runs"), setting]
+    assert main(command) == 2
+    assert f"{setting}: a sweep sets that for every run; give {instead}" in capsys.readouterr().err
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path, capsys):
+    assert main(["sweep", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml: there is no such configuration" in capsys.readouterr().err
+
+
 def test_a_list_comes_alone_and_configurations_need_a_folder(configs, tmp_path, capsys):
     assert main(["sweep", str(write_list(tmp_path)), str(configs[0])]) == 2
     assert "this is a list of runs; give it alone" in capsys.readouterr().err

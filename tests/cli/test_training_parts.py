@@ -8,7 +8,7 @@ from helpers.annotation_files import coco_content, lvis_content, write_set
 
 from dense_lt.cli.training_parts import build_parts
 from dense_lt.config.load import load_config
-from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.errors import ConfigError, DataError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -34,3 +34,28 @@ def test_samples_say_which_classes_were_checked(tmp_path):
     checked = [parts.data.train[index]["target"]["checked"].tolist() for index in range(3)]
     assert checked == [[True, True, True], [True, False, False], [True, False, False]]
     assert parts.detector.loss.classification.federated
+
+
+@pytest.mark.parametrize(("with_outline", "told"), [(0, None), (1, 1), (2, 0)])
+def test_masks_need_outlines_to_learn_from(tmp_path, caplog, with_outline, told):
+    content = coco_content()
+    objects = content["annotations"]
+    for number, entry in enumerate(objects):
+        entry.pop("segmentation", None)
+        if number < with_outline or with_outline == 2:
+            x, y, w, h = entry["bbox"]
+            entry["segmentation"] = [[x, y, x + w, y, x + w, y + h]]
+    config = federated_run(tmp_path, content)
+    small = load_config(CONFIGS / "drawn" / "two_stage_mask_softmax.yaml").model
+    config = config.model_copy(update={"model": small})
+    if not with_outline:
+        with pytest.raises(
+            DataError, match=r"train\.json: no object has a `segmentation`.*mask: null"
+        ):
+            build_parts(config, torch.device("cpu"))
+        return
+    build_parts(config, torch.device("cpu"))
+    warned = [own for own in caplog.messages if "have no `segmentation`" in own]
+    missing = 0 if not told else len(objects) - 1
+    assert warned == ([] if not told else [own for own in warned if f": {missing} of" in own])
+    assert bool(warned) == bool(told)

@@ -39,6 +39,14 @@ def test_another_kind_replaces_the_whole_section(write):
     assert load_config(path).model.loss.model_dump()["gamma"] == 1
 
 
+def test_overrides_that_name_a_kind_forget_none_of_the_others(write):
+    path = write("model: {loss: {kind: focal}}\n" + MINIMAL)
+    words = ["model.loss.scale=4", "model.loss.kind=equalized_focal"]
+    for order in (words, words[::-1]):
+        loss = load_config(path, order).model.loss
+        assert (loss.kind, loss.scale) == ("equalized_focal", 4)
+
+
 def test_lists_are_replaced_whole(write):
     path = write("model: {priors: {scales: [1, 2, 3]}}\n" + MINIMAL)
     assert load_config(path, ["model.priors.scales=[4]"]).model.priors.scales == (4.0,)

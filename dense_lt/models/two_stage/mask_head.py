@@ -127,6 +127,8 @@ class MaskBranch(nn.Module):
     ) -> Losses:
         """Loss "mask": cross-entropy of the masks of positive regions, a mean over their cells.
 
+        Regions whose object has no outline in the annotations, or none left of it, teach nothing.
+
         Args:
             levels: all maps of the pyramid.
             sampled: regions of the images, image after image.
@@ -138,6 +140,7 @@ class MaskBranch(nn.Module):
             DataError: a target has no masks.
         """
         rows = (sampled.labels >= 0).nonzero().squeeze(1)
+        rows = rows[_has_outline(sampled.regions.images[rows], sampled.objects[rows], targets)]
         regions = Regions(sampled.regions.boxes[rows], sampled.regions.images[rows])
         logits = self.head(levels, regions, sampled.labels[rows], earlier).float()
         wanted = _targets(regions, sampled.objects[rows], targets, logits.shape[-1]).float()
@@ -170,6 +173,15 @@ def predict_masks(
         empty = own.boxes.new_zeros(0, size, size)
         found.append(replace(own, masks=torch.cat([empty, *parts])))
     return found
+
+
+def _has_outline(images: Tensor, objects: Tensor, targets: Sequence[Target]) -> Tensor:
+    """(N,) bool, of regions image after image: whether their object has an outline to teach."""
+    parts = [
+        (masks_of(target).objects.diff() > 0)[objects[images == image]]
+        for image, target in enumerate(targets)
+    ]
+    return torch.cat(parts)
 
 
 def _targets(regions: Regions, objects: Tensor, targets: Sequence[Target], size: int) -> Tensor:

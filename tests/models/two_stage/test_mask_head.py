@@ -88,6 +88,20 @@ def test_the_loss_is_a_mean_over_the_cells_of_positive_regions():
     assert shared.item() == pytest.approx(expected.item() / 4, rel=1e-5)
 
 
+def test_objects_without_an_outline_teach_no_mask():
+    branch = MaskBranch(make())
+    boxes = torch.tensor([[0.0, 0, 10, 20], [5, 5, 30, 30]])
+    none_at_first = Masks(outlines(boxes).points[4:], torch.tensor([0, 4]), torch.tensor([0, 0, 1]))
+    target = {"boxes": boxes, "labels": torch.tensor([1, 2]), "masks": none_at_first}
+    labels, objects = torch.tensor([1, 2, -1]), torch.tensor([0, 1, -1])
+    sampled = SampledRegions(REGIONS, labels, REGIONS.boxes, objects, torch.zeros(3).bool())
+    logits = branch.head(
+        LEVELS, Regions(REGIONS.boxes[1:2], REGIONS.images[1:2]), torch.tensor([2])
+    )
+    expected = functional.binary_cross_entropy_with_logits(logits, torch.ones(1, 6, 6))
+    assert branch(LEVELS, sampled, [target])["mask"].item() == pytest.approx(expected.item())
+
+
 def test_a_detector_with_masks_trains_them_and_predicts_them_in_cells():
     detector = build(mask={"channels": 8, "num_convs": 1}, inference={"score_threshold": 0.0})
     images, targets = squares()
