@@ -34,7 +34,7 @@ def load(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("mosaic.size=640", "mosaic.size: input should be a valid tuple"),
+        ("mosaic.size=640", "mosaic.size: expected a list"),
         ("mosaic.probability=2", "mosaic.probability: input should be less than or equal to 1"),
         ("affine.scale=[2,1]", r"affine: `scale` must rise, got \[2, 1\]"),
         ("affine.shear=50", "affine.shear: input should be less than 45"),

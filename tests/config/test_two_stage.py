@@ -93,7 +93,7 @@ def test_regions_are_pooled_from_the_levels_that_backbone_and_pyramid_both_have(
         ("model.proposals=dense", "model.proposals: expected a section whose `kind` is one of rpn"),
         ("model.proposals=null", "`kind` is one of rpn, dense, got None"),
         ("model.loss=eql_v2", "model.loss: expected a section whose `kind` is one of softmax, "),
-        ("model.pool=3", "model.pool: input should be a valid dictionary"),
+        ("model.pool=3", "model.pool: expected a section"),
     ],
 )
 def test_a_word_in_place_of_a_section_is_refused(override, message):
