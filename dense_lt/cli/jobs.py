@@ -22,9 +22,6 @@ LINES_SHOWN = 15
 NO_RESULTS = 2
 """Status of a run that says all is well, but has left no results."""
 
-NOT_STARTED = 125
-"""Status of a run whose weights would have come from one that failed."""
-
 
 class Failure(NamedTuple):
     """How a run ended that has no results."""
@@ -32,11 +29,12 @@ class Failure(NamedTuple):
     folder: Path
     status: int  # as a shell has it: 128 + the number of a signal
     printed: str  # its last lines
+    ground: Path | None = None  # the run that failed, so that this one was not started
 
     def __str__(self) -> str:
         """In a line, and what it printed in others."""
-        if self.status == NOT_STARTED:
-            return f"{self.folder}: not started, because{self.printed}"
+        if self.ground is not None:
+            return f"{self.folder}: not started, because {self.ground} failed"
         return f"{self.folder}: the run ended with status {self.status}; it printed\n{self.printed}"
 
 
@@ -122,10 +120,10 @@ def run_jobs(jobs: Sequence[TrainingJob], *, at_once: int) -> list[Failure]:
         bars: dict[str, tqdm] = {}
         try:
             while waiting or running:
-                for job in _without_ground(waiting, failures):
+                for job, ground in _without_ground(waiting, failures):
                     waiting.remove(job)
                     all_runs.update()
-                    failures.append(Failure(job.folder, NOT_STARTED, f" {job.after} failed"))
+                    failures.append(Failure(job.folder, ground.status, "", ground.folder))
                 while len(running) < at_once and (job := _next(waiting, running)):
                     waiting.remove(job)
                     job.start()
@@ -160,10 +158,10 @@ def _next(waiting: Sequence[TrainingJob], running: Sequence[TrainingJob]) -> Tra
 
 def _without_ground(
     waiting: Sequence[TrainingJob], failures: Sequence[Failure]
-) -> list[TrainingJob]:
-    """The jobs that wait for one that has failed."""
-    failed = {failure.folder for failure in failures}
-    return [job for job in waiting if job.after in failed]
+) -> list[tuple[TrainingJob, Failure]]:
+    """The jobs that wait for one that has failed, and how that ended."""
+    failed = {failure.folder: failure for failure in failures}
+    return [(job, failed[job.after]) for job in waiting if job.after in failed]
 
 
 def _update(job: TrainingJob, bar: tqdm) -> None:

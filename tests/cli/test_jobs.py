@@ -78,7 +78,7 @@ def test_progress_goes_over_a_line_that_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("ground_ends", "started", "statuses"),
-    [(0, ["ground", "apart", "decoupled"], []), (2, ["ground", "apart"], [2, 125])],
+    [(0, ["ground", "apart", "decoupled"], []), (2, ["ground", "apart"], [2, 2])],
 )
 def test_a_run_waits_for_the_one_it_goes_on_from(
     tmp_path, monkeypatch, ground_ends, started, statuses
