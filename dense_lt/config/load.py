@@ -2,8 +2,8 @@
 
 Later wins: `base:` files in order, then the file, then the overrides. Mappings merge key by key;
 lists and scalars are replaced whole; a mapping that names another `kind` replaces the old one
-whole, so that options of one loss never leak into the next. Overrides may stand in any order: those
-that name a kind are taken first.
+whole, so that options of one loss never leak into the next, but for the backbone, which every kind
+of model has. Overrides may stand in any order: those that name a kind are taken first.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def _merge_file(merged: dict, origins: Origins, path: Path, opened: tuple[Path, 
 def _merge(old: dict, new: dict, origins: Origins, *, source: str, prefix: str = "") -> None:
     """Merge `new` into `old` in place, and note `source` for every key it sets."""
     if "kind" in new and "kind" in old and new["kind"] != old["kind"]:
-        old.clear()
+        for key in old.keys() - {"backbone"}:
+            del old[key]
     for key, value in new.items():
         dotted = f"{prefix}{key}"
         origins[dotted] = source

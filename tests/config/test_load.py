@@ -39,6 +39,14 @@ def test_another_kind_replaces_the_whole_section(write):
     assert load_config(path).model.loss.model_dump()["gamma"] == 1
 
 
+def test_the_backbone_stays_when_another_kind_of_model_is_named(write):
+    write("model: {backbone: {name: resnet18}, head: {num_convs: 2}}", "a.yaml")
+    path = write("base: a.yaml\nmodel: {kind: two_stage}\n" + MINIMAL)
+    assert load_config(path).model.backbone.name == "resnet18"
+    model = load_config(path, ["model.kind=one_stage"]).model
+    assert (model.backbone.name, model.head.num_convs) == ("resnet18", 4)
+
+
 def test_overrides_that_name_a_kind_forget_none_of_the_others(write):
     path = write("model: {loss: {kind: focal}}\n" + MINIMAL)
     words = ["model.loss.scale=4", "model.loss.kind=equalized_focal"]
