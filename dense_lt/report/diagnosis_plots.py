@@ -10,7 +10,7 @@ import numpy as np
 
 from dense_lt.report import curves, diagnosis
 from dense_lt.report.comparison import Comparison
-from dense_lt.report.mapping import QUANTITIES, Mapped
+from dense_lt.report.mapping import QUANTITIES, Mapped, told_apart
 from dense_lt.report.panels import legend, mark_groups, panels_of, plain_decimals
 from dense_lt.report.plots import texts_by_rank
 from dense_lt.report.style import INK, Hover, SeriesStyle, plain, series_style
@@ -178,12 +178,13 @@ def norms_by_step(figure: Figure, comparison: Comparison) -> None:
 
 def mapping(figure: Figure, comparison: Comparison, mapped: Sequence[Mapped | None]) -> None:
     """Exponent and weights of a class by its gradient ratio; marks where the groups ended up."""
-    panels = panels_of(figure, list(QUANTITIES.values()), "gradient ratio")
+    titles = {name: QUANTITIES[name] for name in told_apart([own for own in mapped if own])}
+    panels = panels_of(figure, list(titles.values()), "gradient ratio")
     for index, own in enumerate(mapped):
         if own is None:
             continue
         look = series_style(index)
-        for name, title in QUANTITIES.items():
+        for name, title in titles.items():
             axes = panels[title]
             axes.plot(own.ratio, own.values[name], color=look.colour, linestyle=look.dash)
             for group, ratio in own.group_ratio.items():

@@ -11,7 +11,7 @@ from dense_lt.data.categories import GROUPS, RARE
 from dense_lt.report import diagnosis, diagnosis_plots
 from dense_lt.report.comparison import Comparison, Experiment
 from dense_lt.report.document import Block, Bullets, Cell, Figure, Paragraph, Section, Table
-from dense_lt.report.mapping import QUANTITIES, mapped
+from dense_lt.report.mapping import QUANTITIES, mapped, told_apart
 from dense_lt.report.panels import legend_rows
 from dense_lt.report.style import Hover, draw
 from dense_lt.report.tables import percent
@@ -55,15 +55,21 @@ def balance_section(comparison: Comparison, folder: Path) -> Section:
         for experiment, own in zip(comparison.experiments, functions, strict=True)
         if own is None
     ]
-    if len(without) < len(functions):
+    drawn = told_apart([own for own in functions if own])
+    if drawn:
         paint = partial(diagnosis_plots.mapping, mapped=functions)
         caption = (
             "What the loss makes of a class's gradient ratio, at the parameters used; a line that "
             "is level treats all classes alike. Marks r, c and f: the mean ratio of the rare, "
             "common and frequent classes at the end of training."
         )
-        alt = f"{', '.join(QUANTITIES.values())} against the gradient ratio, a line per experiment."
-        blocks.append(_figure(comparison, folder, "mapping_function", 5.4, paint, alt, caption))
+        words = ", ".join(QUANTITIES[name] for name in drawn)
+        alt = f"{words} against the gradient ratio, a line per experiment."
+        height = 1.8 * len(drawn)
+        blocks.append(_figure(comparison, folder, "mapping_function", height, paint, alt, caption))
+    elif len(without) < len(functions):
+        text = "No mapping function is drawn: every loss here treats all classes alike."
+        blocks.append(Paragraph(text))
     if without:
         text = f"No mapping function, since their losses do not look at it: {', '.join(without)}."
         blocks.append(Paragraph(text))

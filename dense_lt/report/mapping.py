@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,15 @@ def mapped(experiment: Experiment) -> Mapped | None:
         {name: values[name].double().numpy() for name in QUANTITIES},
         _group_ratios(experiment),
     )
+
+
+def told_apart(functions: Sequence[Mapped]) -> list[str]:
+    """Names of QUANTITIES that are not one and the same number all over `functions`."""
+
+    def numbers(name: str) -> set[float]:
+        return {number for own in functions for number in own.values[name].tolist()}
+
+    return [name for name in QUANTITIES if len(numbers(name)) > 1]
 
 
 def _modulator(loss: Mapping[str, Any]) -> Modulator | None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dense_lt.report.comparison import compare
-from dense_lt.report.mapping import mapped
+from dense_lt.report.mapping import mapped, told_apart
 
 
 def mapped_of(run, **loss):
@@ -32,6 +32,14 @@ def test_half_of_eql_v2_has_half_its_curves(make_run):
     half = mapped_of(make_run("b"), kind="eql_v2", reweight_positives=False)
     np.testing.assert_array_equal(half.values["negative_weight"], whole.values["negative_weight"])
     assert set(half.values["positive_weight"]) == {1.0}
+
+
+def test_what_is_one_number_everywhere_is_not_drawn(make_run):
+    focal = mapped_of(make_run("a"), kind="focal", gamma=2.0)
+    eql_v2 = mapped_of(make_run("b"), kind="eql_v2")
+    assert told_apart([]) == told_apart([focal]) == told_apart([focal, focal]) == []
+    assert told_apart([eql_v2]) == ["positive_weight", "negative_weight"]
+    assert told_apart([focal, eql_v2]) == ["gamma", "positive_weight", "negative_weight"]
 
 
 NOTHING_ON = {"kind": "eql_v2", "reweight_negatives": False, "reweight_positives": False}
