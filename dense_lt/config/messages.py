@@ -20,6 +20,7 @@ def describe(
     raw: Mapping[str, object],
     origins: Mapping[str, str],
     default_source: str,
+    root: type[BaseModel] = ExperimentConfig,
 ) -> str:
     """All findings of `error`, one a line: ``file: dotted.key: what is wrong; what is allowed``.
 
@@ -28,14 +29,17 @@ def describe(
         raw: the merged mapping that was validated.
         origins: dotted key -> file or override that set it.
         default_source: file to name for a key that nobody set.
+        root: the section that `raw` was to be.
     """
     lines = []
     for finding in error.errors():
+        if finding["type"] == "too_short" and len(finding["input"]) >= finding["ctx"]["min_length"]:
+            continue  # pydantic counts the valid items alone, and names the others beside this
         keys = _typed_keys(finding["loc"], raw)
         dotted = ".".join(keys)
         source = _origin(keys, origins) or default_source
         where = f"{source}: {dotted}: " if dotted else f"{source}: "
-        lines.append(where + _what(finding, keys, raw))
+        lines.append(where + _what(finding, keys, raw, root))
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -76,19 +80,24 @@ _WANTED = {
 """Type of a finding -> what belongs there, in YAML's words."""
 
 
-def _what(finding: Mapping[str, Any], keys: Sequence[str], raw: Mapping[str, object]) -> str:
+def _what(
+    finding: Mapping[str, Any],
+    keys: Sequence[str],
+    raw: Mapping[str, object],
+    root: type[BaseModel],
+) -> str:
     kind = finding["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(keys, raw)
+        return _unknown_key(keys, raw, root)
     if kind == "missing":
         return "is missing and has no default; set it"
     if kind in ("union_tag_not_found", "model_attributes_type"):
         if not isinstance(finding["input"], Mapping):
-            kinds = ", ".join(_kinds(keys, raw))
+            kinds = ", ".join(_kinds(keys, raw, root))
             return f"expected a section whose `kind` is one of {kinds}, got {_shown(finding)}"
-        return f"`kind` is missing; set it to one of {', '.join(_kinds(keys, raw))}"
+        return f"`kind` is missing; set it to one of {', '.join(_kinds(keys, raw, root))}"
     if kind == "union_tag_invalid":
-        kinds = _kinds(keys, raw)
+        kinds = _kinds(keys, raw, root)
         given = finding["ctx"]["tag"]
         return f"unknown kind {given!r}{_nearest(given, kinds)}; allowed: {', '.join(kinds)}"
     if wanted := _WANTED.get(kind):
@@ -105,8 +114,8 @@ def _shown(finding: Mapping[str, Any]) -> str:
     return given if len(given) <= MAX_SHOWN else given[:MAX_SHOWN] + "..."
 
 
-def _unknown_key(keys: Sequence[str], raw: Mapping[str, object]) -> str:
-    section = _section_at(keys[:-1], raw)
+def _unknown_key(keys: Sequence[str], raw: Mapping[str, object], root: type[BaseModel]) -> str:
+    section = _section_at(keys[:-1], raw, root)
     known = sorted(section.model_fields) if section else []
     if keys == ["base"]:  # pragma: no cover - `base` is taken out before
         return "unknown key"
@@ -132,9 +141,11 @@ def _kind_values(section: type[BaseModel]) -> tuple[str, ...]:
     return get_args(field.annotation) if field else ()
 
 
-def _candidates(keys: Sequence[str], raw: Mapping[str, object]) -> list[type[BaseModel]]:
+def _candidates(
+    keys: Sequence[str], raw: Mapping[str, object], root: type[BaseModel]
+) -> list[type[BaseModel]]:
     """Section classes that may stand at `keys`."""
-    candidates: list[type[BaseModel]] = [ExperimentConfig]
+    candidates: list[type[BaseModel]] = [root]
     value: Any = raw
     for key in keys:
         section = _chosen(candidates, value)
@@ -157,15 +168,17 @@ def _chosen(candidates: Sequence[type[BaseModel]], value: object) -> type[BaseMo
     return next((section for section in candidates if kind in _kind_values(section)), None)
 
 
-def _section_at(keys: Sequence[str], raw: Mapping[str, object]) -> type[BaseModel] | None:
+def _section_at(
+    keys: Sequence[str], raw: Mapping[str, object], root: type[BaseModel]
+) -> type[BaseModel] | None:
     value: Any = raw
     for key in keys:
         if isinstance(value, Mapping):
             value = value.get(key)
         elif isinstance(value, list | tuple) and key.isdigit():
             value = value[int(key)]
-    return _chosen(_candidates(keys, raw), value)
+    return _chosen(_candidates(keys, raw, root), value)
 
 
-def _kinds(keys: Sequence[str], raw: Mapping[str, object]) -> list[str]:
-    return [kind for section in _candidates(keys, raw) for kind in _kind_values(section)]
+def _kinds(keys: Sequence[str], raw: Mapping[str, object], root: type[BaseModel]) -> list[str]:
+    return [kind for section in _candidates(keys, raw, root) for kind in _kind_values(section)]

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from dense_lt.config.messages import describe
 from dense_lt.config.section import Section
 from dense_lt.config.yaml_files import read_mapping
 from dense_lt.utils.errors import ConfigError
 
-Setting = Annotated[str, StringConstraints(pattern=r"^[\w.]+=")]
+
+def _setting(text: str) -> str:
+    if not re.match(r"[\w.]+=", text):
+        raise ValueError(f"expected section.key=value, such as train.steps=100, got {text!r}")
+    return text
+
+
+def _folder_name(text: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]*", text):
+        raise ValueError(
+            f"a folder is called that; use letters, digits and the signs _ . + -, got {text!r}"
+        )
+    return text
+
+
+Setting = Annotated[str, AfterValidator(_setting)]
 """``section.key=value``."""
 
 
 class SweepRun(Section):
     """One experiment; there is a run of it for every seed."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^\w[\w.+-]*$")]
+    name: Annotated[str, AfterValidator(_folder_name)]
     """Of its folder, and in the comparison."""
 
     config: str
@@ -91,12 +108,4 @@ def load_sweep(path: Path) -> SweepConfig:
     try:
         return SweepConfig.model_validate(content)
     except ValidationError as error:
-        lines = []
-        for finding in error.errors():
-            where = ".".join(map(str, finding["loc"]))
-            section = SweepRun if finding["loc"][:1] == ("runs",) else SweepConfig
-            what = finding["msg"].removeprefix("Value error, ")
-            if finding["type"] == "extra_forbidden":
-                what = f"unknown key; allowed here: {', '.join(section.model_fields)}"
-            lines.append(f"{path}: {where}: {what}" if where else f"{path}: {what}")
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError(describe(error, content, {}, str(path), root=SweepConfig)) from None
