@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
-    from dense_lt.data.upright import read_upright
     from dense_lt.inference.build import load_run, run_config
 
     run_config(arguments.run_folder)  # a wrong --run is told first
@@ -77,21 +77,41 @@ def run(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
     unreadable: dict[str, str] = {}
-    for path, name in zip(tqdm(paths, desc="predict", unit="image"), names, strict=True):
-        try:
-            pixels = read_upright(path)
-        except DataError as error:
-            unreadable[str(path)] = str(error)
-            continue
-        (found,) = trained.predict([pixels], min_score=arguments.min_score)
-        if name is not None:
-            _draw(pixels, found, out / name)
-        entries.append({"file_name": str(path), "picture": name, **_objects(found)})
+    todo = zip(tqdm(paths, desc="predict", unit="image"), names, strict=True)
+    try:
+        _predict(todo, out, trained, arguments.min_score, entries, unreadable)
+    except KeyboardInterrupt:  # the pictures that are there keep their objects beside them
+        _write(out, arguments, trained, entries, unreadable)
+        sys.stderr.write(f"\ninterrupted; {out / RESULTS} has {len(entries)} images\n")
+        raise
     _write(out, arguments, trained, entries, unreadable)
     _report(out, entries, arguments.min_score)
     if unreadable:
         raise DataError(_unreadable_told(unreadable, len(paths), out))
     return 0
+
+
+def _predict(
+    todo: Iterable[tuple[Path, str | None]],
+    out: Path,
+    trained: TrainedDetector,
+    min_score: float,
+    entries: list[dict[str, Any]],
+    unreadable: dict[str, str],
+) -> None:
+    """Fill `entries` and `unreadable`, and draw the pictures that have a name."""
+    from dense_lt.data.upright import read_upright
+
+    for path, name in todo:
+        try:
+            pixels = read_upright(path)
+        except DataError as error:
+            unreadable[str(path)] = str(error)
+            continue
+        (found,) = trained.predict([pixels], min_score=min_score)
+        if name is not None:
+            _draw(pixels, found, out / name)
+        entries.append({"file_name": str(path), "picture": name, **_objects(found)})
 
 
 def _images(given: list[Path]) -> list[Path]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import dense_lt
+from dense_lt.cli import predict as predict_command
 from dense_lt.cli.main import main
 from dense_lt.data.upright import read_upright
 from dense_lt.engine.checkpoint import latest_checkpoint
@@ -249,3 +250,19 @@ def test_a_full_disk_leaves_no_half_picture_and_names_it(
     assert f"No space left on device: '{tmp_path / images[0].name}'" in said
     assert "make room and repeat the command" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_command_keeps_the_objects_of_its_pictures(
+    folder, images, tmp_path, capsys, monkeypatch
+):
+    def interrupted(pixels, found, path):
+        if path.stem == images[1].stem:
+            raise KeyboardInterrupt
+        draw(pixels, found, path)
+
+    draw = predict_command._draw
+    monkeypatch.setattr("dense_lt.cli.predict._draw", interrupted)
+    assert predict(folder, images, tmp_path) == 130
+    assert f"interrupted; {tmp_path / 'predictions.json'} has 1 images" in capsys.readouterr().err
+    (entry,) = json.loads((tmp_path / "predictions.json").read_text())["images"]
+    assert [path.name for path in tmp_path.glob("*.png")] == [entry["picture"]]
