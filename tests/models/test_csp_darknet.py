@@ -113,7 +113,7 @@ def build(assigner="atss", fused="auto", kind="equalized_focal"):
             "output_kernel": 1,
             "fused_loss": fused,
         },
-        "box_loss": {"kind": "giou", "l1_weight": 0.25, "divide_by": "positives"},
+        "box_loss": {"kind": "giou", "l1_weight": 0.25},
         "loss": {"kind": kind},
     }
     return build_detector(OneStageConfig.model_validate(settings), CLASSES)
