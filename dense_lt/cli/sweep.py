@@ -198,6 +198,22 @@ def _check_kept(job: TrainingJob) -> None:
             f"{job.folder}: a run of that name was made with other settings ({', '.join(keys)}). "
             "Remove it, or give another --out or name"
         )
+    ground = job.after
+    if ground is not None and not (_started(ground) < _started(job.folder)):
+        raise ConfigError(
+            f"{job.folder}: it went on from {ground}, which has been removed or trained anew "
+            "since. Remove both, and the list trains them again"
+        )
+
+
+def _started(folder: Path) -> str:
+    """When a run was started, as text that sorts; of one that is not there, after all others."""
+    import json
+
+    try:
+        return json.loads((folder / "environment.json").read_text(encoding="utf-8"))["started"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return "~"
 
 
 def plan(

@@ -188,6 +188,24 @@ def test_a_list_comes_alone_and_configurations_need_a_folder(configs, tmp_path, 
     assert "--out is missing" in capsys.readouterr().err
 
 
+def plan_list(path):
+    """The jobs of a list with one seed."""
+    plans = load_sweep(path)
+    return [
+        job
+        for own in plans.runs
+        for job in plan(
+            [path.parent / own.config],
+            Path(plans.out),
+            seeds=plans.seeds,
+            data_seeds=None,
+            overrides=[],
+            name=own.name,
+            init_from=own.init_from,
+        )
+    ]
+
+
 @pytest.fixture
 def compared(monkeypatch):
     """The folders that were compared; the statuses of runs that fail are given by name."""
@@ -241,6 +259,26 @@ def test_a_run_that_is_there_with_other_settings_is_not_taken_for_another(
     assert "plain_seed0: a run of that name was made with other settings (model.loss.scale)" in (
         capsys.readouterr().err
     )
+
+
+def test_a_run_whose_start_was_trained_anew_is_not_kept(tmp_path, compared, capsys):
+    efl = tmp_path / "efl.yaml"
+    efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    runs = [{"name": "first", "config": "efl.yaml"}]
+    runs += [{"name": "then", "config": "efl.yaml", "init_from": "first"}]
+    command = ["sweep", str(write_list(tmp_path, runs=runs, seeds=[0], settings=[]))]
+    for job in plan_list(Path(command[1])):
+        job.folder.mkdir(parents=True)
+        save_config(load_config(job.config, job.overrides), job.folder / "config.yaml")
+    first, then = (tmp_path / "runs" / name / "environment.json" for name in ("first", "then"))
+    first.write_text('{"started": "2026-01-01T10:00:00+00:00"}')
+    then.write_text('{"started": "2026-01-01T10:05:00+00:00"}')
+    assert main(command) == 0
+    first.write_text('{"started": "2026-01-02T10:00:00+00:00"}')
+    assert main(command) == 2
+    assert f"runs/then: it went on from {first.parent}, which has been" in capsys.readouterr().err
+    first.unlink()
+    assert main(command) == 2
 
 
 def test_a_single_seed_is_not_taken_for_another(tmp_path, compared, capsys):
