@@ -34,7 +34,7 @@ class AtssAssigner:
     """
 
     def __init__(self, top_k: int = 9, *, legacy: bool = False) -> None:
-        """`top_k`: candidates per object, level and prior of a location; `legacy`: see above."""
+        """`top_k`: candidates per object and level, of all its priors; `legacy`: see above."""
         self.top_k = top_k
         self.margin = INSIDE_MARGIN + (HALF_PIXEL if legacy else 0.0)
 
