@@ -70,7 +70,7 @@ def test_sizes_of_the_short_side_need_no_kind(load):
 
 
 def test_the_base_of_yolox_restates_the_published_run(load):
-    """Sizes of 15 to 25 times 32 pixels, the last 15 epochs unmixed."""
+    """Sizes of 15 to 25 times 32 pixels, drawn by every image; the last 15 epochs unmixed."""
     data = load(bases=["yolox_augmentation.yaml"])
     train = data.train_transforms
     assert (train.mosaic.probability, train.mosaic.size) == (1, (640, 640))
@@ -81,7 +81,7 @@ def test_the_base_of_yolox_restates_the_published_run(load):
     assert train.horizontal_flip == 0.5
     assert train.unmixed_last_epochs == 15
     assert train.resize.sizes == tuple(32 * count for count in range(15, 26))
-    assert train.resize.per == "step"
+    assert train.resize.per == "image"
     assert data.val_transforms.resize.sizes == (640,)
 
 
