@@ -46,6 +46,10 @@ class DenseHeadConfig(Section):
     output_kernel: Literal[1, 3] = 3
     """Size of the last convolutions, which give logits, codes and quality."""
 
+    initialization: Literal["normal", "torch"] = "normal"
+    """Of all convolutions: `normal`, of standard deviation 0.01 and with biases of 0 (RetinaNet and
+    what followed), or torch's own, as in EFL's code for YOLOX. Priors below hold in both."""
+
     prior_probability: float = Field(default=0.01, gt=0, lt=1)
     """Score of every class before training (the classifier's bias)."""
 

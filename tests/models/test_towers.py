@@ -19,6 +19,27 @@ def head_of(**shape):
     )
 
 
+@pytest.mark.parametrize("initialization", ["normal", "torch"])
+@pytest.mark.parametrize("deformable", ["none", "all"])
+def test_convolutions_start_normal_or_as_torch_makes_them_and_scores_at_their_prior(
+    initialization, deformable
+):
+    head = head_of(initialization=initialization, norm="none", deformable=deformable)
+    kernels = [
+        m.weight
+        for m in head.modules()
+        if isinstance(m, nn.Conv2d | DeformableConvolution) and m.weight.any()
+    ]
+    assert len(kernels) == 7
+    for weight in kernels:
+        bound = weight[0].numel() ** -0.5  # torch's is uniform
+        most = float(weight.detach().abs().max())
+        assert 0.9 * bound < most <= bound if initialization == "torch" else most < 0.05
+    assert bool(head.box_regressor.bias.any()) == (initialization == "torch")
+    assert head.classifier.bias.tolist() == [-2] * 6
+    assert head.quality_predictor.bias.tolist() == [-1] * 2
+
+
 def kinds(tower):
     return [type(layer).__name__ for layer in tower]
 

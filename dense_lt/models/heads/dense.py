@@ -44,7 +44,7 @@ class DenseHead(nn.Module):
             in_channels: of every pyramid level.
             num_logits: K, asked from the classification loss.
             priors_per_location: A.
-            tower: shape of both towers and kernel of the last convolutions.
+            tower: shape of both towers, kernel of the last convolutions, start of all of them.
             logit_bias: (K,) the classifier's bias before training, the same for every prior.
             quality_bias: logit of the boxes' quality before training; None predicts none.
             num_level_scales: 0, or the number of levels, each with a learnt factor on its codes.
@@ -67,9 +67,11 @@ class DenseHead(nn.Module):
         self.box_regressor = last(priors_per_location * 4)
         self.quality_predictor = None if quality_bias is None else last(priors_per_location)
         self.level_scales = nn.Parameter(torch.ones(num_level_scales)) if num_level_scales else None
-        self._initialise(logit_bias.repeat(priors_per_location), quality_bias or 0.0)
+        if tower.initialization == "normal":
+            self._draw_normal()
+        self._set_priors(logit_bias.repeat(priors_per_location), quality_bias or 0.0)
 
-    def _initialise(self, logit_bias: Tensor, quality_bias: float) -> None:
+    def _draw_normal(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d | DeformableConvolution):
                 nn.init.normal_(module.weight, std=0.01)
@@ -78,6 +80,8 @@ class DenseHead(nn.Module):
         for module in self.modules():
             if isinstance(module, DeformableConvolution):
                 nn.init.zeros_(module.offsets.weight)
+
+    def _set_priors(self, logit_bias: Tensor, quality_bias: float) -> None:
         assert self.classifier.bias is not None
         with torch.no_grad():
             self.classifier.bias.copy_(logit_bias)

@@ -14,6 +14,7 @@ from dense_lt.models.frozen_norm import FrozenNorm
 Norm = Literal["group", "batch", "frozen_batch", "none"]
 Activation = Literal["relu", "silu"]
 Deformable = Literal["none", "last", "all"]
+Initialization = Literal["normal", "torch"]
 
 
 class TowerShape(NamedTuple):
@@ -29,6 +30,7 @@ class TowerShape(NamedTuple):
     deformable: Deformable = "none"
     stem: bool = False
     output_kernel: int = 3
+    initialization: Initialization = "normal"
 
 
 def make_tower(in_channels: int, shape: TowerShape) -> nn.Sequential:
