@@ -80,6 +80,11 @@ class PyramidConfig(Section):
     from what enters the top of the top-down path and without ReLU (EFL's code), or as every second
     cell of the level below (two-stage detectors)."""
 
+    initialization: Literal["kaiming_uniform", "xavier_uniform", "xavier_normal"] = (
+        "kaiming_uniform"
+    )
+    """Start of its convolutions: as in torchvision, in mmdetection, in EFL's code."""
+
     @model_validator(mode="after")
     def _levels_fit(self) -> Self:
         (first, last), (below, above) = self.levels, self.backbone_levels

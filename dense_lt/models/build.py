@@ -181,7 +181,7 @@ def _pyramid(config: OneStageConfig, backbone: Backbone | CspDarknet) -> Pyramid
 
 
 def _feature_pyramid(config: PyramidConfig, backbone: Backbone | CspDarknet) -> Pyramid:
-    return Pyramid(backbone, levels=config.levels, channels=config.channels, above=config.above)
+    return Pyramid(backbone, **config.model_dump(exclude={"kind", "backbone_levels"}))
 
 
 def _normalizer(config: BackboneConfig, backbone: Backbone | CspDarknet) -> PixelNormalizer:

@@ -14,6 +14,9 @@ from dense_lt.models.backbone import Backbone
 from dense_lt.models.csp_darknet import CspDarknet
 from dense_lt.structures import ImageBatch
 
+START = {"xavier_uniform": nn.init.xavier_uniform_, "xavier_normal": nn.init.xavier_normal_}
+"""Of a pyramid's convolutions, where it is not torchvision's."""
+
 
 class Pyramid(nn.Module):
     """Top-down feature pyramid; levels above it by convolutions or by leaving out cells.
@@ -33,6 +36,9 @@ class Pyramid(nn.Module):
         levels: tuple[int, int],
         channels: int,
         above: Literal["convolution", "lateral_convolution", "max_pool"] = "convolution",
+        initialization: Literal[
+            "kaiming_uniform", "xavier_uniform", "xavier_normal"
+        ] = "kaiming_uniform",
     ) -> None:
         """Build on `backbone`, whose first level must be `levels[0]`; see `PyramidConfig`."""
         super().__init__()
@@ -48,6 +54,9 @@ class Pyramid(nn.Module):
             nn.MaxPool2d(1, 2) if above == "max_pool" else _strided_convolution(channels)
             for _ in range(num_levels - self.num_maps)
         )
+        for own in (*self.fpn.modules(), *self.above):
+            if isinstance(own, nn.Conv2d) and initialization in START:
+                START[initialization](own.weight)
         self._from_lateral = above == "lateral_convolution"
         self.channels = (channels,) * num_levels
         self.strides = tuple(2**level for level in range(levels[0], levels[1] + 1))

@@ -6,10 +6,10 @@ from dense_lt.models.pyramid import PixelNormalizer, Pyramid
 from dense_lt.structures import ImageBatch
 
 
-def make(levels, backbone_levels=(3, 5), above="convolution"):
+def make(levels, backbone_levels=(3, 5), above="convolution", initialization="kaiming_uniform"):
     options = {"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1]}
     backbone = Backbone("resnet18", levels=backbone_levels, options=options)
-    return Pyramid(backbone, levels=levels, channels=16, above=above)
+    return Pyramid(backbone, levels=levels, channels=16, above=above, initialization=initialization)
 
 
 @pytest.mark.parametrize("levels", [(3, 7), (3, 6), (3, 5), (3, 4), (3, 3)])
@@ -37,6 +37,23 @@ def test_levels_above_come_from_p5_with_relu_or_from_the_lateral_of_c5_without(a
             expected = first(lateral), second(first(lateral))
     torch.testing.assert_close((p6, p7), expected)
     assert (p6 < 0).any(), "else ReLU would change nothing"
+
+
+@pytest.mark.parametrize("initialization", ["kaiming_uniform", "xavier_uniform", "xavier_normal"])
+def test_convolutions_start_as_their_formula_says(initialization):
+    """Variance 1 / inputs, or 2 / (inputs + outputs); uniform up to sqrt(3) deviations."""
+    torch.manual_seed(0)
+    pyramid = make((3, 7), initialization=initialization)
+    layers = [m for part in (pyramid.fpn, pyramid.above) for m in part.modules()]
+    layers = [m for m in layers if isinstance(m, torch.nn.Conv2d)]
+    assert len(layers) == 3 + 3 + 2
+    for layer in layers:
+        inputs, outputs = layer.weight[0].numel(), layer.weight[:, 0].numel()
+        variance = 1 / inputs if initialization[0] == "k" else 2 / (inputs + outputs)
+        values = layer.weight.detach() / variance**0.5
+        assert float(values.std()) == pytest.approx(1, abs=0.1)
+        assert (float(values.abs().max()) < 1.74) == initialization.endswith("uniform")
+        assert not layer.bias.any()
 
 
 @pytest.mark.parametrize("levels", [(3, 7), (3, 4)])
