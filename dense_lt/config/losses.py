@@ -6,13 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from dense_lt.config.frequency_losses import (
-    ClassWeightedFocalLossConfig,
-    EffectiveClassMarginLossConfig,
-    EqualizationV1LossConfig,
-    FederatedLossConfig,
-    SeesawLossConfig,
-)
+from dense_lt.config.frequency_losses import FrequencyLossConfig
 from dense_lt.config.loss_section import FocalSection, LossSection
 
 
@@ -106,19 +100,18 @@ class BinaryCrossEntropyLossConfig(LossSection):
     kind: Literal["bce"]
 
 
-ClassificationLossConfig = Annotated[
+CountFreeLossConfig = (
     FocalLossConfig
     | EqualizedFocalLossConfig
     | QualityFocalLossConfig
     | EqualizedQualityFocalLossConfig
     | VarifocalLossConfig
-    | EqualizationV1LossConfig
     | EqualizationV2LossConfig
     | EqualizationV2FocalLossConfig
-    | ClassWeightedFocalLossConfig
-    | SeesawLossConfig
-    | FederatedLossConfig
-    | EffectiveClassMarginLossConfig
-    | BinaryCrossEntropyLossConfig,
-    Field(discriminator="kind"),
+    | BinaryCrossEntropyLossConfig
+)
+"""Losses that need not know how often a class occurs in the training data."""
+
+ClassificationLossConfig = Annotated[
+    CountFreeLossConfig | FrequencyLossConfig, Field(discriminator="kind")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
@@ -17,7 +17,15 @@ from dense_lt.config.start import DetectorSection
 
 
 class BackboneConfig(Section):
-    """A timm model that gives feature maps."""
+    """A timm model that gives feature maps.
+
+    Another `name` forgets what belongs to the old one: `options`, `weights`, `mean`, `std`.
+    """
+
+    choice: ClassVar[str] = "name"
+    kept_by_every_choice: ClassVar[frozenset[str]] = frozenset(
+        {"pretrained", "frozen_stages", "norm"}
+    )
 
     name: str = "resnet50"
     """Any timm model with `features_only`; `dense-lt backbones` lists them. Or YOLOX's own, from
@@ -30,7 +38,9 @@ class BackboneConfig(Section):
     """Local file (.safetensors, .pth) with weights of this timm model; instead of `pretrained`."""
 
     frozen_stages: int = Field(default=0, ge=0, le=5)
-    """Stages that do not train: 0 none, 1 the stem, 2 the stem and the first stage, ..."""
+    """Stages that do not train, where a stage ends with a feature map: 0 none; in a ResNet 1 the
+    stem, 2 the stem and the first stage; in a ConvNeXt or a Swin, whose stem gives no map, 1 the
+    stem and the first stage, 2 the stem and two stages; ..."""
 
     norm: Literal["train", "frozen", "fixed_statistics", "group"] = "train"
     """`train`: as timm makes it; `frozen`: nothing of it changes; `fixed_statistics`: scale and
@@ -129,6 +139,10 @@ class InferenceConfig(Section):
     pre_nms_top_k: PositiveInt = 6000
     """Best (prior, class) pairs kept per level, before boxes are decoded."""
 
+    pre_nms_at_most_priors: bool = False
+    """Keep no more pairs of a level than it has priors, as the code of EFL does: its coarse levels
+    have a few hundred."""
+
     nms_iou: float = Field(default=0.5, gt=0, le=1)
     """A box that overlaps a better one of its class by more than this is dropped."""
 
@@ -136,8 +150,9 @@ class InferenceConfig(Section):
     """Detections kept per image, over all classes."""
 
     score_voting: PositiveFloat | None = None
-    """Move every box to the mean of those of its class that overlap it, weighted by score and by
-    exp(-(1 - IoU)^2 / this number), as in PAA (0.025); null leaves the boxes."""
+    """Move every box to the mean of those of its class that overlap it, weighted by score (by its
+    root, where it is class times quality) and by exp(-(1 - IoU)^2 / this number), as in PAA
+    (0.025); null leaves the boxes."""
 
 
 class DenseNetworkConfig(Section):
@@ -177,6 +192,11 @@ class DenseNetworkConfig(Section):
                 f"`assigner.kind: {self.assigner.kind}` reads the logits, which `head.fused_loss: "
                 "true` never makes; set it to auto or false"
             )
+        if self.loss.kind == "seesaw" and self.loss.compensation and self.head.fused_loss is True:
+            raise ValueError(
+                "`loss.compensation` looks at the logits, which `head.fused_loss: true` never "
+                "makes; set the latter to auto or false, or `loss.compensation: 0`"
+            )
         return self
 
     @model_validator(mode="after")
@@ -201,6 +221,14 @@ class DenseNetworkConfig(Section):
                     raise ValueError(
                         "`assigner.kind: center` learns the distances from a point to the sides "
                         f"of its object, got `box_coder: {self.box_coder}`; set it to distance"
+                    )
+            case "simota":
+                by_codes = self.box_loss.kind == "smooth_l1" or self.box_loss.l1_weight > 0
+                if self.box_coder == "distance" and by_codes:
+                    raise ValueError(
+                        "`assigner.kind: simota` gives objects to priors whose centre lies outside "
+                        "of them, which have no `box_coder: distance` to compare codes with; set "
+                        "that to delta, or take `box_loss: {kind: giou, l1_weight: 0}`"
                     )
             case "max_iou" | "paa" as kind:
                 if self.box_coder != "delta":

@@ -14,7 +14,6 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from dense_lt.config.averaging import WeightAverageConfig
 from dense_lt.config.experiment import ExperimentConfig, TrainConfig
-from dense_lt.config.losses import EqualizedFocalLossConfig, EqualizedQualityFocalLossConfig
 from dense_lt.config.optimization import (
     AdamWConfig,
     CosineScheduleConfig,
@@ -46,6 +45,13 @@ from dense_lt.utils import distributed
 from dense_lt.utils.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
+
+_EQUALIZING = {
+    "equalized_focal": "EFL",
+    "equalized_quality_focal": "EQFL",
+    "eql_v2_focal": "EQL v2 times focal",
+}
+"""Losses that a ratio near 1 turns into another, and how a warning calls them."""
 
 
 def images_per_process(section: TrainConfig) -> int:
@@ -206,9 +212,7 @@ def build_recorder(
         total_steps=periods.total,
         done=done,
         statistics_writer=statistics_writer,
-        warn_if_inactive=isinstance(
-            config.model.loss, EqualizedFocalLossConfig | EqualizedQualityFocalLossConfig
-        ),
+        equalizing=_EQUALIZING.get(config.model.loss.kind),
     )
 
 

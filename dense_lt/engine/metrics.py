@@ -6,14 +6,14 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from dense_lt.balance.statistics import named_statistics
-from dense_lt.data.categories import GROUPS, RARE, CategoryTable
+from dense_lt.data.categories import GROUPS, CategoryTable
 from dense_lt.engine.score_watch import ScoreWatch
 from dense_lt.engine.step import StepResult
 from dense_lt.engine.writers import Metrics, MetricWriter, StatisticsWriter
@@ -48,7 +48,7 @@ class Recorder:
         total_steps: int,
         done: int = 0,
         statistics_writer: StatisticsWriter | None = None,
-        warn_if_inactive: bool = False,
+        equalizing: str | None = None,
     ) -> None:
         """Start recording.
 
@@ -59,7 +59,7 @@ class Recorder:
             total_steps: optimizer steps of the whole run.
             done: steps that lie behind when this process starts.
             statistics_writer: where gradient sums go at evaluations; None in other processes.
-            warn_if_inactive: the loss equalizes, so say when it has nothing to do.
+            equalizing: short name of a loss that equalizes, to be told when it has nothing to do.
         """
         self._detector = detector
         self._categories = categories
@@ -67,7 +67,7 @@ class Recorder:
         self._total_steps = total_steps
         self._done_before = done
         self._statistics_writer = statistics_writer
-        self._warn_if_inactive = warn_if_inactive
+        self._equalizing = equalizing
         self._scores = ScoreWatch(detector, categories) if writers else None
         self._started = time.monotonic()
         self._step_started = self._started
@@ -176,9 +176,10 @@ class Recorder:
 
     def _warn_once(self, step: int, values: Metrics) -> None:
         """Once the warm-up is over, tell of an equalized loss that has nothing to equalize."""
-        rare = values.get(f"gradient_ratio/{RARE}")
-        if self._warn_if_inactive and step > self._total_steps / 10:
-            self._warn_if_inactive = not warn_if_inactive(rare)
+        ratios = {group: values.get(f"gradient_ratio/{group}") for group in GROUPS}
+        enough = step > self._total_steps / 10
+        if self._equalizing and enough and warn_if_inactive(self._equalizing, ratios):
+            self._equalizing = None
 
     def _write(self, kind: str, step: int, values: Metrics) -> None:
         for writer in self._writers:
@@ -201,21 +202,28 @@ def ratio_by_group(ratio: Tensor, categories: CategoryTable) -> dict[str, float 
     return {group: clamped[own].mean().item() if own else None for group, own in labels.items()}
 
 
-def warn_if_inactive(rare_ratio: float | None) -> bool:
-    """Say that equalized focal loss does the same as focal loss, if it does; whether it did.
+def warn_if_inactive(loss: str, ratios: Mapping[str, float | None]) -> bool:
+    """Say that a `loss` that equalizes trains like the one it equalizes, if so; whether it did.
 
     With few classes, or a low prior probability, negatives push so little that the ratio stays
-    near 1 for rare classes too, and nothing is left to equalize.
+    near 1 for the rarest classes too, and nothing is left to equalize.
+
+    Args:
+        loss: its short name.
+        ratios: mean gradient ratio of each group, rarest first; None for one without classes.
     """
-    if rare_ratio is None or rare_ratio <= INACTIVE_RATIO:
+    group, ratio = next(((g, r) for g, r in ratios.items() if r is not None), ("", 0.0))
+    if ratio <= INACTIVE_RATIO:
         return False
     _logger.warning(
-        "EFL is inactive with this prior and learning rate: mean gradient ratio of rare classes "
-        "above %.2f (it is %.3f), so it equals focal loss. Set model.loss.statistics."
+        "%s is inactive with this prior and learning rate: mean gradient ratio of %s classes above "
+        "%.2f (it is %.3f), so it trains like the loss that it equalizes. Set model.loss.statistics."
         "common_negative=0.05, or raise model.head.prior_probability (0.1 on small data), or lower "
         "optimizer.lr; docs/losses.md says more.",
+        loss,
+        group,
         INACTIVE_RATIO,
-        rare_ratio,
+        ratio,
     )
     return True
 

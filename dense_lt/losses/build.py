@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import assert_never
 
 import torch
 
@@ -55,7 +56,7 @@ def build_classification_loss(
 
 
 def _without_counts(
-    section: settings.ClassificationLossConfig, build: Callable[..., SigmoidLoss]
+    section: settings.CountFreeLossConfig, build: Callable[..., SigmoidLoss]
 ) -> SigmoidLoss:
     match section:
         case settings.FocalLossConfig(alpha=alpha, gamma=gamma):
@@ -73,7 +74,7 @@ def _without_counts(
         case settings.BinaryCrossEntropyLossConfig():
             return build(ConstantFocal(-1, 0))
         case _:
-            raise AssertionError(f"{section.kind} looks at counts")
+            assert_never(section)
 
 
 def _equalization_v2(
@@ -118,3 +119,5 @@ def _by_frequency(
             weights, margin = effective_margin(counts.images, section.background)
             policy = ClassWeightedFocal(weights, focal, positives_only=False)
             return build(policy, logit_map=LogitMap(2.0, margin))
+        case _:
+            assert_never(section)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,79 +19,8 @@ from dense_lt.ops.sigmoid_loss.backends import BackendName
 from dense_lt.ops.sigmoid_loss.function import LossSums, modulated_sigmoid_loss
 from dense_lt.ops.sigmoid_loss.fused_head import fused_head_loss
 
-
-class ClassificationLoss(Protocol):
-    """Knows how many logits an entry needs, what they cost, and what they mean."""
-
-    num_classes: int
-    num_logits: int
-    """K: C, or C + 1 with a logit for "no object"."""
-
-    needs_quality: bool
-    """Whether positives want the IoU of their box as target."""
-
-    federated: bool
-    """Whether it wants to know which classes were checked in an image."""
-
-    @property
-    def can_fuse(self) -> bool:
-        """Whether `fused` exists: it does not for a loss that must see the logits first."""
-        ...
-
-    def __call__(
-        self,
-        logits: Matrices,
-        labels: Matrices,
-        normalizer: Tensor,
-        *,
-        quality: Matrices | None = None,
-        checked: Tensor | None = None,
-    ) -> Tensor:
-        """Weighted scalar loss, divided by `normalizer` ().
-
-        Args:
-            logits: (N, K), or one matrix per pyramid level.
-            labels: (N,) int64 in [0, C), or BACKGROUND, or IGNORE, for each matrix.
-            normalizer: number of positives over all processes / number of processes, at least 1.
-            quality: (N,) IoU of each row's box with its object, for each matrix.
-            checked: (B, C) bool, the classes that can be negatives in an image: nobody looked for
-                the others there, or not every object is marked. Rows lie image after image.
-        """
-        ...
-
-    def fused(
-        self,
-        features: Sequence[Tensor],
-        classifier: nn.Conv2d,
-        labels: Sequence[Tensor],
-        normalizer: Tensor,
-        *,
-        quality: Sequence[Tensor] | None = None,
-        checked: Tensor | None = None,
-    ) -> Tensor:
-        """The same loss of the logits that `classifier` would make, which never exist.
-
-        Args:
-            features: L maps (B, channels, H_l, W_l).
-            classifier: with A*K output channels, ordered (prior, logit).
-            labels: L x (B*H_l*W_l*A,), ordered (image, y, x, prior).
-            normalizer: ().
-            quality: L x (B*H_l*W_l*A,).
-            checked: (B, C) bool.
-        """
-        ...
-
-    def scores(self, logits: Tensor) -> Tensor:
-        """`logits` (..., K) -> (..., C) probabilities, float32."""
-        ...
-
-    def best_scores(self, logits: Tensor) -> Tensor:
-        """`logits` (..., K) -> (...) the highest of `scores`, without making them all."""
-        ...
-
-    def initial_bias(self, prior_probability: float) -> Tensor:
-        """(K,) bias of a classifier that scores every class with `prior_probability`."""
-        ...
+_BY_MAP = ("labels", "quality", "groups")
+"""Arguments of the loss that are one for each pyramid level, or None."""
 
 
 class SigmoidLoss(nn.Module):
@@ -180,7 +109,7 @@ class SigmoidLoss(nn.Module):
     def fused(
         self,
         features: Sequence[Tensor],
-        classifier: nn.Conv2d,
+        classifiers: Sequence[nn.Conv2d],
         labels: Sequence[Tensor],
         normalizer: Tensor,
         *,
@@ -192,14 +121,19 @@ class SigmoidLoss(nn.Module):
         Raises:
             ValueError: a classifier that is not a plain 1x1 or 3x3 convolution.
         """
-        require_plain(classifier)
-        weight, bias = weight_of(classifier), classifier.bias
-        if self.logit_map is not None:
-            weight, bias = self.logit_map.convolution(weight, bias)
         call = self._call(labels, normalizer, quality, checked)
-        sums = fused_head_loss(features, weight, bias, **call)
-        self._note(sums, call["scale"])
-        return sums.loss
+        costs = []
+        for index, classifier in enumerate(classifiers):
+            require_plain(classifier)
+            weight, bias = weight_of(classifier), classifier.bias
+            if self.logit_map is not None:
+                weight, bias = self.logit_map.convolution(weight, bias)
+            own = slice(None) if len(classifiers) == 1 else slice(index, index + 1)
+            rows = {name: call[name] and call[name][own] for name in _BY_MAP}
+            sums = fused_head_loss(features[own], weight, bias, **{**call, **rows})
+            self._note(sums, call["scale"])
+            costs.append(sums.loss)
+        return costs[0] if len(costs) == 1 else torch.stack(costs).sum()
 
     @property
     def can_fuse(self) -> bool:
@@ -261,6 +195,12 @@ class SigmoidLoss(nn.Module):
         groups, rows = self._groups(targets, checked, logits), None
         if groups is not None:
             modulation, rows = groups.shape(modulation)
+        if self.varifocal and quality is not None:  # who misses its object learns nothing of it
+            missed = [q <= 0 for q in as_tuple(quality)]
+            targets = tuple(
+                torch.where(m & (t >= 0), BACKGROUND, t)
+                for m, t in zip(missed, targets, strict=True)
+            )
         if self.objectness:  # background is the class of the objectness logit
             targets = [torch.where(t == BACKGROUND, self.num_classes, t) for t in targets]
         return {

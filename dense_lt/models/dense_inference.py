@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dense_lt.losses.classification import ClassificationLoss
+from dense_lt.losses.base import ClassificationLoss
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import clip_boxes_to_image
 from dense_lt.ops.selection import class_wise_nms, top_entries, vote
@@ -29,6 +29,7 @@ class SelectionLimits(NamedTuple):
     nms_iou: float = 0.5
     max_detections: int = 300
     score_voting: float | None = None
+    pre_nms_at_most_priors: bool = False
 
 
 class DenseInference:
@@ -101,7 +102,9 @@ class DenseInference:
         )
         placed = boxes[kept]
         if self.limits.score_voting is not None:
-            placed = vote(boxes, scores, labels, kept=kept, variance=self.limits.score_voting)
+            # PAA's score is the root of class times quality: the same order, other shares
+            shares = scores if predictions.quality is None else scores.sqrt()
+            placed = vote(boxes, shares, labels, kept=kept, variance=self.limits.score_voting)
         return Detections(placed, scores[kept], labels[kept])
 
     def _candidates(
@@ -109,6 +112,8 @@ class DenseInference:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (n, 4), scores (n,), labels (n,) of one level of one image."""
         logits, most = predictions.logits[level][index], self.limits.pre_nms_top_k  # (R_l, K)
+        if self.limits.pre_nms_at_most_priors:
+            most = min(most, len(logits))
         best, factor = self._best(predictions, index, level)
         # The best n entries lie in the n rows with the best entries, and are not below the last of
         # these: scores are made and compared for few rows, not for all.

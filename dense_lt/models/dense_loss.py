@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dense_lt.losses.classification import ClassificationLoss
+from dense_lt.losses.base import ClassificationLoss
 from dense_lt.losses.regression import BoxLoss, PlacedBoxes
 from dense_lt.models.assigners.base import Assigner
 from dense_lt.models.assigners.crowds import ignore_crowds
@@ -178,7 +178,10 @@ class DenseLoss(nn.Module):
             quality = [level.flatten() for level in priors.split(quality_rows, dim=1)]
         labels = [level.flatten() for level in priors.split(assignment.labels, dim=1)]
         if classifiers:
-            return self._fused(predictions, classifiers, labels, normalizer, quality, checked)
+            features = predictions.classifier_inputs
+            return self.classification.fused(
+                features, classifiers, labels, normalizer, quality=quality, checked=checked
+            )
         logits = [level.flatten(0, 1) for level in predictions.logits]  # (B x R_l, K), views
         return self.classification(logits, labels, normalizer, quality=quality, checked=checked)
 
@@ -187,31 +190,6 @@ class DenseLoss(nn.Module):
         device = targets[0]["boxes"].device
         everything = torch.ones(self.classification.num_classes, dtype=torch.bool, device=device)
         return torch.stack([target.get("checked", everything) for target in targets])
-
-    def _fused(
-        self,
-        predictions: DensePredictions,
-        classifiers: Sequence[nn.Conv2d],
-        labels: list[Tensor],
-        normalizer: Tensor,
-        quality: list[Tensor] | None,
-        checked: Tensor | None,
-    ) -> Tensor:
-        """The classification loss by one classifier for all levels, or one for each."""
-        joint = len(classifiers) == 1
-        cuts = [slice(None)] if joint else [slice(i, i + 1) for i in range(len(classifiers))]
-        costs = [
-            self.classification.fused(
-                predictions.classifier_inputs[cut],
-                classifier,
-                labels[cut],
-                normalizer,
-                quality=None if quality is None else quality[cut],
-                checked=checked,
-            )
-            for cut, classifier in zip(cuts, classifiers, strict=True)
-        ]
-        return costs[0] if joint else torch.stack(costs).sum()
 
     def _rate(self, logits: Tensor, priors: Priors, assignment: Assignment, iou: Tensor) -> Tensor:
         """Cost of the quality `logits` (P,) of the positives, summed and weighted."""

@@ -119,34 +119,39 @@ def test_an_evaluation_is_recorded_with_the_gradient_ratio_of_each_group(recorde
 
 @pytest.mark.parametrize("ratio", [None, 0.2, 0.95])
 def test_no_warning_while_equalized_focal_loss_has_something_to_do(ratio, caplog):
-    warn_if_inactive(ratio)
+    warn_if_inactive("EFL", {"rare": ratio, "common": None, "frequent": None})
+    warn_if_inactive("EFL", {"rare": 0.2, "common": 0.99, "frequent": 1.0})
     assert not caplog.text
 
 
 def test_inactive_equalized_focal_loss_is_told_with_what_to_change(caplog):
-    warn_if_inactive(0.97)
+    warn_if_inactive("EFL", {"rare": 0.97, "common": 0.5, "frequent": 1.0})
     assert "EFL is inactive with this prior and learning rate" in caplog.text
     assert "mean gradient ratio of rare classes above 0.95 (it is 0.970)" in caplog.text
     assert "raise model.head.prior_probability" in caplog.text
     assert "common_negative=0.05" in caplog.text
 
 
+def test_without_rare_classes_common_ones_count(caplog):
+    warn_if_inactive("EQL v2", {"rare": None, "common": 0.98, "frequent": 1.0})
+    assert "EQL v2 is inactive" in caplog.text
+    assert "of common classes above 0.95" in caplog.text
+
+
 @pytest.mark.parametrize(
-    ("warn", "step", "warned"), [(True, 11, True), (True, 10, False), (False, 11, False)]
+    ("loss", "step", "warned"), [("EFL", 11, True), ("EFL", 10, False), (None, 11, False)]
 )
 def test_the_warning_comes_after_a_tenth_of_the_run_and_only_for_equalized_losses(
-    tiny_detector, categories, caplog, warn, step, warned
+    tiny_detector, categories, caplog, loss, step, warned
 ):
-    recorder = Recorder(
-        tiny_detector(), categories, writers=[], total_steps=100, warn_if_inactive=warn
-    )
+    recorder = Recorder(tiny_detector(), categories, writers=[], total_steps=100, equalizing=loss)
     recorder.evaluated(step, {})  # nothing seen yet: every ratio counts as 1
     assert ("EFL is inactive" in caplog.text) == warned
 
 
 def test_the_warning_comes_with_a_line_of_training_and_once(tiny_detector, categories, caplog):
     recorder = Recorder(
-        tiny_detector(), categories, writers=[_Kept()], total_steps=100, warn_if_inactive=True
+        tiny_detector(), categories, writers=[_Kept()], total_steps=100, equalizing="EFL"
     )
     for step in (10, 11, 12):
         _take(recorder, _result(1.0, 0.5, 8.0))

@@ -33,7 +33,7 @@ class SmallHead(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
         features = self.trunk(images)
         if self.fused:
-            return self.loss.fused([features], self.classifier, [labels.flatten()], normalizer)
+            return self.loss.fused([features], [self.classifier], [labels.flatten()], normalizer)
         logits = self.classifier(features).permute(0, 2, 3, 1)
         return self.loss(logits.reshape(-1, self.loss.num_logits), labels.flatten(), normalizer)
 

@@ -98,6 +98,22 @@ def test_loss_gradient_and_sums_are_those_of_the_formula(name, federated):
     torch.testing.assert_close(noted[1], (slope * (1 - rows.hot)).sum(0), rtol=1e-5, atol=1e-9)
 
 
+def test_varifocal_takes_a_box_that_misses_its_object_for_background():
+    """The paper's second case: a target of 0."""
+    loss = build_classification_loss(section_of("varifocal"), CLASSES, COUNTS)
+    logits, labels, quality, _ = draw(loss)
+    missed = (labels >= 0) & (torch.arange(len(labels)) % 2 == 0)
+    results = []
+    for own in (labels, torch.where(missed, BACKGROUND, labels)):
+        leaf = logits.clone().requires_grad_()
+        value = loss(leaf, own, torch.tensor(1.0), quality=quality.where(~missed, 0.0))
+        value.backward()
+        results.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(*results)
+    assert missed.any()
+    assert (results[0][1][missed] > 0).all()
+
+
 @pytest.mark.parametrize("name", ["varifocal", "eql_v1", "seesaw", "ecm", "eql_v2_focal"])
 def test_in_float32_the_fast_path_does_the_same(name):
     """The chunked backend, with the classes that were checked in each image."""
@@ -125,7 +141,7 @@ def test_a_loss_that_cannot_be_fused_says_so():
     classifier = torch.nn.Conv2d(3, CLASSES, 1)
     with pytest.raises(ValueError, match="fused_loss: false"):
         loss.fused(
-            [torch.zeros(1, 3, 2, 2)], classifier, [torch.zeros(4).long()], torch.tensor(1.0)
+            [torch.zeros(1, 3, 2, 2)], [classifier], [torch.zeros(4).long()], torch.tensor(1.0)
         )
 
 

@@ -42,7 +42,7 @@ class Head(nn.Module):
         features = [self.trunk(level) for level in images]
         if fused:
             return self.loss.fused(
-                features, self.classifier, labels, torch.tensor(3.0), quality=quality, **options
+                features, [self.classifier], labels, torch.tensor(3.0), quality=quality, **options
             )
         logits = [
             self.classifier(level).permute(0, 2, 3, 1).reshape(-1, self.loss.num_logits)
@@ -94,6 +94,28 @@ def test_class_masks_hold_per_image(kind):
     assert not torch.allclose(plain, head(*batch, fused=True))
 
 
+def test_classes_are_drawn_once_for_all_levels():
+    """The federated loss draws among those outside the batch, here 2 of 5."""
+    section = TypeAdapter(ClassificationLossConfig).validate_python(
+        {"kind": "federated_loss", "num_classes": 3}
+    )
+    counts = ClassCounts((1, 5, 50, 500, 5000), (1, 5, 50, 500, 5000))
+    loss = build_classification_loss(section, CLASSES, counts)
+    classifiers = [nn.Conv2d(3, PRIORS * CLASSES, 1) for _ in SIZES]
+    images, labels, _ = draw(0)
+    labels = [torch.where(own >= 0, 2, own) for own in labels]
+    logits = [
+        classifier(level).permute(0, 2, 3, 1).reshape(-1, CLASSES)
+        for classifier, level in zip(classifiers, images, strict=True)
+    ]
+    for seed in range(5):
+        torch.manual_seed(seed)
+        plain = loss(logits, labels, torch.tensor(1.0))
+        torch.manual_seed(seed)
+        fused = loss.fused(images, classifiers, labels, torch.tensor(1.0))
+        torch.testing.assert_close(fused, plain)
+
+
 def test_nothing_is_noted_in_validation():
     head = Head("equalized_focal")
     with torch.no_grad():
@@ -123,4 +145,4 @@ def test_other_convolutions_are_refused(classifier):
     head = Head("focal")
     images, labels, _ = draw(0)
     with pytest.raises(ValueError, match="fused_loss: false"):
-        head.loss.fused(images, classifier, labels, torch.tensor(1.0))
+        head.loss.fused(images, [classifier], labels, torch.tensor(1.0))

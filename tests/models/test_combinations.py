@@ -46,14 +46,20 @@ def members(union):
     return get_args(get_args(union)[0])
 
 
-HEADS = ["improved", *sorted(path.stem.removeprefix("head_") for path in BASES.glob("head_*"))]
+PER_LEVEL = {"head": {"shared": False, "stem": True, "output_kernel": 1, "activation": "silu"}}
+"""The decoupled head of YOLOX."""
+
+FILES = sorted(path.stem.removeprefix("head_") for path in BASES.glob("head_*"))
+HEADS = ["improved", "per_level", *FILES]
 LOSSES = kinds(ClassificationLossConfig)
 ASSIGNERS = kinds(AssignerConfig)
 
 
 def settings_of(head, assigner, loss):
-    base = {} if head == "improved" else yaml.safe_load((BASES / f"head_{head}.yaml").read_text())
-    settings = dict(base.get("model", {}))
+    if head in ("improved", "per_level"):
+        settings = {} if head == "improved" else dict(PER_LEVEL)
+    else:
+        settings = yaml.safe_load((BASES / f"head_{head}.yaml").read_text())["model"]
     settings["priors"] = {**settings.get("priors", {}), "scales": SCALES.get(head, [3])}
     settings["head"] = {**settings.get("head", {}), **TINY["head"]}
     if settings.get("assigner", {}).get("kind") != assigner:
@@ -125,16 +131,18 @@ def test_a_training_step_minimises_the_formula_of_the_loss(head, assigner, loss)
     torch.manual_seed(0)
     detector = build_detector(config, CLASSES, COUNTS).double()
     optimizer = torch.optim.SGD(detector.parameters(), lr=0.01)
-    recorded, weight = Recorded(detector), detector.head.classifier.weight
+    recorded = Recorded(detector)
+    weights = [classifier.weight for classifier in detector.head.classifiers]
     for _ in range(2):  # in the second the statistics shape the loss
         optimizer.zero_grad()
         losses = detector(*scene())
         assert all(cost.isfinite() for cost in losses.values())
         expected = recorded.expected(config.loss)
         torch.testing.assert_close(losses["classification"], expected, rtol=1e-6, atol=0)
-        (gradient,) = torch.autograd.grad(expected, weight, retain_graph=True)
-        sum(losses.values()).backward()  # boxes do not reach the classifier
-        torch.testing.assert_close(weight.grad, gradient, rtol=1e-4, atol=1e-7)
+        gradients = list(torch.autograd.grad(expected, weights, retain_graph=True))
+        sum(losses.values()).backward()  # boxes do not reach the classifiers
+        found = [weight.grad for weight in weights]
+        torch.testing.assert_close(found, gradients, rtol=1e-4, atol=1e-7)
         optimizer.step()
         commit_all(detector)
     (statistics,) = named_statistics(detector).values()
@@ -143,10 +151,14 @@ def test_a_training_step_minimises_the_formula_of_the_loss(head, assigner, loss)
     assert (statistics.negative > 0).all()
 
 
-@pytest.mark.parametrize("loss", ["equalized_focal", "eql_v2"])
-def test_federated_training_is_the_same_fused_and_in_micro_batches(loss):
+FUSED = [loss for loss in LOSSES if loss != "seesaw"]  # whose compensation must see the logits
+
+
+@pytest.mark.parametrize("loss", FUSED)
+@pytest.mark.parametrize("head", ["improved", "per_level"])
+def test_federated_training_is_the_same_fused_and_in_micro_batches(head, loss):
     images, targets = scene()
-    settings = settings_of("improved", "atss", loss)
+    settings = settings_of(head, "atss", loss)
     results = {}
     for way in ("whole", "fused", "pieces"):
         torch.manual_seed(0)

@@ -199,6 +199,18 @@ def test_positives_that_depend_on_predictions_cannot_be_counted_before():
             },
             "set `box_loss.weighting` to none or iou",
         ),
+        (
+            {
+                "assigner": {"kind": "simota"},
+                "box_coder": "distance",
+                "box_loss": {"kind": "giou", "l1_weight": 1},
+            },
+            "set that to delta",
+        ),
+        (
+            {"loss": {"kind": "seesaw"}, "head": {"fused_loss": True}},
+            "set the latter to auto or false",
+        ),
         ({"box_coder": "distance", "box_deviations": (0.1, 0.1, 0.2, 0.2)}, "remove it"),
         ({"head": {"shared": False, "level_scales": True}}, "set it to false"),
     ],

@@ -66,7 +66,7 @@ def test_the_fused_loss_trains_the_scale_like_the_plain_one():
     one = torch.ones((), dtype=torch.float64)
     loss = SigmoidLoss(EqualizedFocal(), GradientStatistics(3))
     logits = classifier(maps).permute(0, 2, 3, 1).reshape(-1, 3)
-    values = loss(logits, labels, one), loss.fused([maps], classifier, [labels], one)
+    values = loss(logits, labels, one), loss.fused([maps], [classifier], [labels], one)
     plain, fused = (torch.autograd.grad(value, list(classifier.parameters())) for value in values)
     assert len(plain) == 3
     for found, expected in zip(fused, plain, strict=True):
