@@ -1,27 +1,33 @@
 """From a YAML file, what it is based on, and overrides, to a checked configuration.
 
 Later wins: `base:` files in order, then the file, then the overrides. Mappings merge key by key;
-lists and scalars are replaced whole; a mapping that names another `kind` replaces the old one
-whole, so that options of one loss never leak into the next, but for the backbone, which every kind
-of model has. Overrides may stand in any order: those that name a kind are taken first.
+lists and scalars are replaced whole; a mapping that names another `kind` (of a backbone: another
+`name`) replaces the old one, so that options of one loss never leak into the next, but for what
+means the same in both: `Section.kept_by_every_choice`. Overrides may stand in any order: those that
+choose come first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from dense_lt.config.experiment import ExperimentConfig
 from dense_lt.config.messages import describe
+from dense_lt.config.schema import Sections, below, choices, chosen, default_choices, kept
 from dense_lt.config.yaml_files import Required, parse, read_mapping
 from dense_lt.utils.errors import ConfigError
 
 Origins = dict[str, str]
 """Dotted key -> the file or override that set it last."""
+
+ROOT: Sections = (ExperimentConfig,)
+"""What the whole of a configuration is."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -31,12 +37,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
         ConfigError: a file is missing, `base:` runs in a circle, or a value is not valid. The
             message names the file, the dotted key, what was given and what is allowed.
     """
-    merged = _default_kinds(ExperimentConfig)
+    merged = default_choices(ExperimentConfig)
     origins: Origins = {}
     _merge_file(merged, origins, path, opened=())
-    # A kind forgets what was given beside another: it comes first, outer ones before inner ones.
-    for override in sorted(overrides, key=_kinds_first):
-        _merge(merged, _parse_override(override), origins, source=f"override {override!r}")
+    parsed = [(_parse_override(override), f"override {override!r}") for override in overrides]
+    # A choice forgets what was given beside another: it comes first, outer ones before inner ones.
+    for value, source in sorted(parsed, key=lambda pair: _depth_of_choice(pair[0], ROOT)):
+        _merge(merged, value, origins, source=source)
     unset = _find_required(merged)
     if unset:
         lines = [f"{key}: {required.meaning}; add {key}=VALUE" for key, required in unset]
@@ -65,19 +72,6 @@ def with_defaults(stored: Mapping[str, Any]) -> Mapping[str, Any]:
         return stored
 
 
-def _default_kinds(section: type[BaseModel]) -> dict[str, object]:
-    """The `kind` of every default, so that `optimizer.lr=0.01` need not repeat `kind: sgd`."""
-    kinds: dict[str, object] = {}
-    for name, field in section.model_fields.items():
-        if name == "kind" and isinstance(field.default, str):
-            kinds[name] = field.default
-        elif isinstance(field.default, BaseModel):
-            below = _default_kinds(type(field.default))
-            if below:
-                kinds[name] = below
-    return kinds
-
-
 def _merge_file(merged: dict, origins: Origins, path: Path, opened: tuple[Path, ...]) -> None:
     resolved = path.resolve()
     if resolved in opened:
@@ -96,30 +90,56 @@ def _merge_file(merged: dict, origins: Origins, path: Path, opened: tuple[Path, 
     _merge(merged, content, origins, source=str(path))
 
 
-def _merge(old: dict, new: dict, origins: Origins, *, source: str, prefix: str = "") -> None:
-    """Merge `new` into `old` in place, and note `source` for every key it sets."""
-    if "kind" in new and "kind" in old and new["kind"] != old["kind"]:
-        for key in old.keys() - {"backbone"}:
-            del old[key]
+def _merge(
+    old: dict,
+    new: dict,
+    origins: Origins,
+    *,
+    source: str,
+    candidates: Sections = ROOT,
+    prefix: str = "",
+) -> None:
+    """Merge `new` into `old` in place, and note `source` for every key it sets.
+
+    `candidates` are the sections that it may be.
+    """
+    _forget_other_choice(old, new, candidates)
+    section = chosen(candidates, {**old, **new})
     for key, value in new.items():
         dotted = f"{prefix}{key}"
         origins[dotted] = source
         if isinstance(value, dict):
-            below = old.get(key)
-            if not isinstance(below, dict):
-                below = old[key] = {}
-            _merge(below, value, origins, source=source, prefix=f"{dotted}.")
+            if not isinstance(old.get(key), dict):
+                old[key] = {}
+            inner = below([section], key) if section else []
+            _merge(old[key], value, origins, source=source, candidates=inner, prefix=f"{dotted}.")
         else:
             old[key] = value
 
 
-def _kinds_first(override: str) -> tuple[bool, int]:
-    key = override.partition("=")[0].strip()
-    names_kind = key.rpartition(".")[2] == "kind"
-    return (not names_kind, key.count(".") if names_kind else 0)
+def _forget_other_choice(old: dict, new: dict, candidates: Sections) -> None:
+    """Take out of `old` what belongs to another choice than that of `new`, if it makes one."""
+    if not any(key in old and key in new and new[key] != old[key] for key in choices(candidates)):
+        return
+    section = chosen(candidates, {**old, **new})
+    for key in old.keys() - kept(chosen(candidates, old), section):
+        del old[key]
+    if section:
+        for key, value in default_choices(section).items():
+            old.setdefault(key, value)
 
 
-def _parse_override(override: str) -> dict[str, object]:
+def _depth_of_choice(value: object, candidates: Sections) -> float:
+    """At which depth a mapping makes its first choice (`kind`); infinity where it makes none."""
+    if not isinstance(value, dict):
+        return math.inf
+    if choices(candidates) & value.keys():
+        return 0
+    depths = [_depth_of_choice(inner, below(candidates, key)) for key, inner in value.items()]
+    return 1 + min(depths, default=math.inf)
+
+
+def _parse_override(override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     keys = key.strip().split(".")
     if not equals or not all(keys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from dense_lt.config.section import Section
@@ -25,7 +27,9 @@ class StatisticsConfig(Section):
 
 
 class LossSection(Section):
-    """Every classification loss."""
+    """Every classification loss; `weight` is tuned to one, the rest is kept by another."""
+
+    kept_by_every_choice: ClassVar[frozenset[str]] = frozenset({"federated", "statistics"})
 
     weight: float = Field(default=1.0, gt=0)
     """Factor on this loss in the total."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from dense_lt.config.experiment import ExperimentConfig
+from dense_lt.config.schema import chosen, kind_values, sections_in
 
 MAX_SHOWN = 80
 """Longest piece of a wrong value that a message repeats, characters."""
@@ -127,20 +127,6 @@ def _nearest(given: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _sections(annotation: object) -> list[type[BaseModel]]:
-    """The section classes inside an annotation (a class, a union, Annotated)."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple):
-        return [section for part in get_args(annotation) for section in _sections(part)]
-    return []
-
-
-def _kind_values(section: type[BaseModel]) -> tuple[str, ...]:
-    field = section.model_fields.get("kind")
-    return get_args(field.annotation) if field else ()
-
-
 def _candidates(
     keys: Sequence[str], raw: Mapping[str, object], root: type[BaseModel]
 ) -> list[type[BaseModel]]:
@@ -148,7 +134,7 @@ def _candidates(
     candidates: list[type[BaseModel]] = [root]
     value: Any = raw
     for key in keys:
-        section = _chosen(candidates, value)
+        section = chosen(candidates, value)
         if isinstance(value, Mapping):
             value = value.get(key)
         elif isinstance(value, list | tuple) and key.isdigit():
@@ -157,15 +143,8 @@ def _candidates(
         field = section.model_fields.get(key) if section else None
         if field is None:
             return []
-        candidates = _sections(field.annotation)
+        candidates = sections_in(field.annotation)
     return candidates
-
-
-def _chosen(candidates: Sequence[type[BaseModel]], value: object) -> type[BaseModel] | None:
-    if len(candidates) <= 1:
-        return candidates[0] if candidates else None
-    kind = value.get("kind") if isinstance(value, Mapping) else None
-    return next((section for section in candidates if kind in _kind_values(section)), None)
 
 
 def _section_at(
@@ -177,8 +156,8 @@ def _section_at(
             value = value.get(key)
         elif isinstance(value, list | tuple) and key.isdigit():
             value = value[int(key)]
-    return _chosen(_candidates(keys, raw, root), value)
+    return chosen(_candidates(keys, raw, root), value)
 
 
 def _kinds(keys: Sequence[str], raw: Mapping[str, object], root: type[BaseModel]) -> list[str]:
-    return [kind for section in _candidates(keys, raw, root) for kind in _kind_values(section)]
+    return [kind for section in _candidates(keys, raw, root) for kind in kind_values(section)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -10,7 +10,14 @@ from dense_lt.config.section import Section
 
 
 class OptimizerSection(Section):
-    """What every optimizer has."""
+    """What every optimizer has.
+
+    Another kind keeps what the batch and the model ask for, not the rates and what decays.
+    """
+
+    kept_by_every_choice: ClassVar[frozenset[str]] = frozenset(
+        {"base_batch_size", "lr_factors", "layer_decay", "fused"}
+    )
 
     lr: PositiveFloat
     """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
@@ -61,12 +68,15 @@ class AdamWConfig(OptimizerSection):
 OptimizerConfig = Annotated[SgdConfig | AdamWConfig, Field(discriminator="kind")]
 
 
-class StepScheduleConfig(Section):
-    """Linear warm-up, then division by ten (or `factor`) at the milestones."""
+class ScheduleSection(Section):
+    """What every schedule has."""
 
-    kind: Literal["step"] = "step"
+    kept_by_every_choice: ClassVar[frozenset[str]] = frozenset(
+        {"unit", "warmup", "warmup_factor", "warmup_power"}
+    )
+
     unit: Literal["steps", "epochs"] = "steps"
-    """What `warmup` and `milestones` count."""
+    """What `warmup`, `milestones` and `constant_end` count."""
 
     warmup: float = Field(default=500, ge=0)
     warmup_factor: float = Field(default=1e-3, ge=0, le=1)
@@ -75,6 +85,11 @@ class StepScheduleConfig(Section):
     warmup_power: PositiveFloat = 1.0
     """The warm-up rises with this power of time; 2 in YOLOX."""
 
+
+class StepScheduleConfig(ScheduleSection):
+    """Linear warm-up, then division by ten (or `factor`) at the milestones."""
+
+    kind: Literal["step"] = "step"
     milestones: tuple[PositiveFloat, ...]
     factor: float = Field(default=0.1, gt=0, lt=1)
 
@@ -85,20 +100,10 @@ class StepScheduleConfig(Section):
         return self
 
 
-class CosineScheduleConfig(Section):
+class CosineScheduleConfig(ScheduleSection):
     """Linear warm-up, then half a cosine down to `final_factor`."""
 
     kind: Literal["cosine"]
-    unit: Literal["steps", "epochs"] = "steps"
-    """What `warmup` counts."""
-
-    warmup: float = Field(default=500, ge=0)
-    warmup_factor: float = Field(default=1e-3, ge=0, le=1)
-    """Learning rate at the start of the warm-up, as a fraction."""
-
-    warmup_power: PositiveFloat = 1.0
-    """The warm-up rises with this power of time; 2 in YOLOX."""
-
     final_factor: float = Field(default=0.01, ge=0, le=1)
     """Learning rate at the end, as a fraction."""
 

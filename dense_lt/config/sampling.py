@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 
@@ -20,8 +20,12 @@ class RepeatFactorSamplerConfig(Section):
 
     `repeat_factor` (RFS, Gupta et al. 2019) takes for f the fraction of images with the class,
     `instance_aware_repeat_factor` (IRFS, Yaman et al. 2023) the geometric mean of that and of the
-    class's fraction of all instances.
+    class's fraction of all instances. Nothing else differs: each keeps the settings of the other.
     """
+
+    kept_by_every_choice: ClassVar[frozenset[str]] = frozenset(
+        {"threshold", "exponent", "rounding"}
+    )
 
     kind: Literal["repeat_factor", "instance_aware_repeat_factor"]
     threshold: PositiveFloat = 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import PositiveInt
 
@@ -10,7 +11,9 @@ from dense_lt.config.section import Section
 
 
 class DetectorSection(Section):
-    """Any detector."""
+    """Any detector, each with a `backbone`."""
+
+    kept_by_every_choice: ClassVar[frozenset[str]] = frozenset({"backbone"})
 
     num_classes: PositiveInt | None = None
     """Normally null: read from the annotations. A number that differs from them is an error."""

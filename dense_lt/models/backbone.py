@@ -48,7 +48,7 @@ class Backbone(nn.Module):
             levels: first and last level wanted; level l has stride 2^l.
             pretrained: load timm's weights from its cache or hub.
             weights: local file with weights of this model, instead.
-            frozen_stages: stages that do not train; 1 is the stem.
+            frozen_stages: stages that do not train; each ends with a feature map.
             norm: "train", "frozen", "fixed_statistics" or "group", see `BackboneConfig`.
             options: further arguments of `timm.create_model`.
         """

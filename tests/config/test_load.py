@@ -1,3 +1,5 @@
+from itertools import permutations
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dense_lt.config.load import load_config, save_config
+from dense_lt.config.region_losses import SoftmaxLossConfig
 from dense_lt.utils.errors import ConfigError
 
 MINIMAL = """
@@ -47,12 +50,111 @@ def test_the_backbone_stays_when_another_kind_of_model_is_named(write):
     assert (model.backbone.name, model.head.num_convs) == ("resnet18", 4)
 
 
-def test_overrides_that_name_a_kind_forget_none_of_the_others(write):
-    path = write("model: {loss: {kind: focal}}\n" + MINIMAL)
-    words = ["model.loss.scale=4", "model.loss.kind=equalized_focal"]
-    for order in (words, words[::-1]):
-        loss = load_config(path, order).model.loss
-        assert (loss.kind, loss.scale) == ("equalized_focal", 4)
+@pytest.mark.parametrize(
+    ("base", "override", "same", "forgotten"),
+    [
+        (
+            "model: {loss: {kind: equalized_focal, weight: 4, scale: 2, federated: true, "
+            "statistics: {common_negative: 0.05}}}",
+            "model.loss.kind=eql_v2_focal",
+            {"federated": True, "statistics.common_negative": 0.05},
+            {"weight": 1.0},
+        ),
+        (
+            "schedule: {kind: step, unit: epochs, warmup: 1, warmup_factor: 0.5, milestones: [2]}\n"
+            "train: {steps: null, epochs: 3}",
+            "schedule.kind=cosine",
+            {"unit": "epochs", "warmup": 1, "warmup_factor": 0.5},
+            {"final_factor": 0.01},
+        ),
+        (
+            "optimizer: {kind: sgd, lr: 0.1, base_batch_size: 128, weight_decay: 0.001, "
+            "lr_factors: {head.*: 2}, layer_decay: 0.9}",
+            "optimizer.kind=adamw",
+            {"base_batch_size": 128, "layer_decay": 0.9, "lr_factors": {"head.*": 2}},
+            {"lr": 1e-4, "weight_decay": 0.05},
+        ),
+        (
+            "data: {sampler: {kind: repeat_factor, threshold: 0.03, rounding: ceil}}",
+            "data.sampler.kind=instance_aware_repeat_factor",
+            {"threshold": 0.03, "rounding": "ceil"},
+            {},
+        ),
+        (
+            "data: {sampler: {kind: repeat_factor, exponent: 0.3}}",
+            "data.sampler.kind=square_root",
+            {},
+            {"exponent": 0.5},  # of the same name, but of another thing
+        ),
+        (
+            "model: {backbone: {name: resnet18, norm: group, frozen_stages: 2, weights: a.pth, "
+            "options: {layers: [1, 1, 1, 1]}, mean: [0.4, 0.4, 0.4], std: [1, 1, 1]}}",
+            "model.backbone.name=resnet34",
+            {"norm": "group", "frozen_stages": 2},
+            {"weights": None, "options": {}, "mean": None, "std": None},
+        ),
+    ],
+)
+def test_another_choice_keeps_what_means_the_same_and_forgets_the_rest(
+    write, base, override, same, forgotten
+):
+    write(MINIMAL, "minimal.yaml")
+    path = write("base: minimal.yaml\n" + base)
+    section = override.partition("=")[0].rpartition(".")[0]
+    found = attrgetter(section)(load_config(path, [override]))
+    for key, value in (same | forgotten).items():
+        assert attrgetter(key)(found) == value, key
+
+
+def test_what_another_choice_cannot_do_is_not_dropped_in_silence(write):
+    path = write("model: {kind: two_stage, loss: {kind: sigmoid, federated: true}}\n" + MINIMAL)
+    with pytest.raises(ConfigError, match=r"kind=softmax': model\.loss: `federated: true` leaves"):
+        load_config(path, ["model.loss.kind=softmax"])
+
+
+def test_the_options_of_one_backbone_do_not_reach_that_of_another_kind_of_model(write):
+    write("model: {backbone: {name: resnet18, options: {layers: [1, 1, 1, 1]}}}", "a.yaml")
+    write("model: {kind: two_stage, backbone: {name: resnet50, pretrained: true}}", "b.yaml")
+    path = write("base: [a.yaml, b.yaml]\n" + MINIMAL)
+    backbone = load_config(path).model.backbone
+    assert (backbone.name, backbone.pretrained, backbone.options) == ("resnet50", True, {})
+
+
+def test_another_kind_of_model_has_the_kinds_of_its_own_defaults(write):
+    path = write("model: {kind: two_stage, loss: {weight: 4}}\n" + MINIMAL)
+    assert load_config(path).model.loss.model_dump() == SoftmaxLossConfig(weight=4).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["model.loss.scale=4", "model.loss.kind=equalized_focal"],
+            {"model.loss.scale": 4, "model.loss.kind": "equalized_focal"},
+        ),
+        (
+            ["data.sampler.exponent=0.3", "data.sampler={kind: repeat_factor, threshold: 0.1}"],
+            {"data.sampler.exponent": 0.3, "data.sampler.threshold": 0.1},
+        ),
+        (
+            ["data.sampler.exponent=0.3", "data={sampler: {kind: repeat_factor}, workers: 0}"],
+            {"data.sampler.exponent": 0.3, "data.workers": 0},
+        ),
+        (
+            ["model.loss.mu=0.5", "model.loss.kind=eql_v2", "model={kind: two_stage}"],
+            {"model.loss.mu": 0.5, "model.loss.kind": "eql_v2", "model.kind": "two_stage"},
+        ),
+        (
+            ["model.backbone.options={output_stride: 16}", "model.backbone.name=resnet34"],
+            {"model.backbone.options": {"output_stride": 16}, "model.backbone.name": "resnet34"},
+        ),
+    ],
+)
+def test_overrides_may_stand_in_any_order(write, overrides, expected):
+    path = write("model: {loss: {kind: focal}, backbone: {name: resnet18}}\n" + MINIMAL)
+    for order in permutations(overrides):
+        config = load_config(path, order)
+        assert {key: attrgetter(key)(config) for key in expected} == expected
 
 
 def test_lists_are_replaced_whole(write):
