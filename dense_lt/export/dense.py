@@ -135,6 +135,8 @@ class DetectionOutput(RawOutput):
         """Boxes (B, n, 4) and scores (B, n, C) of a level; 0 but for its best entries."""
         most, quality = self.limits.pre_nms_top_k, level.quality
         best = self._best_scores(level)
+        if self.limits.pre_nms_at_most_priors:
+            most = least(most, best.shape[1])
         # The best n entries lie in the n rows with the best entries.
         rows = best.topk(least(most, best.shape[1])).indices  # (B, n)
         logits, codes = (rows_of(values, rows) for values in (level.logits, level.codes))

@@ -40,8 +40,10 @@ def test_every_head_gives_the_same_in_onnxruntime(head, tmp_path):
     assert difference.scores < SCORES
 
 
-def test_a_torch_file_takes_any_size(tmp_path):
-    detector = small_detector("paa", plain_maps=True)
+@pytest.mark.parametrize("head", ["paa", "yolox_ip"])
+def test_a_torch_file_takes_any_size(head, tmp_path):
+    """YOLOX-IP takes at most as many candidates of a level as it has priors: 32, 60 of 60."""
+    detector = small_detector(head, plain_maps=True)
     module = module_of(detector, "detections", "torch")
     program = written(module, tmp_path / "a.pt2", "torch", size=(64, 96), multiple_of=16)
     difference = compare(program, as_predicted(detector), [(64, 64), (80, 96)])

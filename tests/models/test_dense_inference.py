@@ -31,12 +31,19 @@ def draw(num_logits, *, quality):
 @pytest.mark.parametrize("quality", [True, False])
 @pytest.mark.parametrize("top_k", [5, 39, 40, 1000])
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.999])
-def test_candidates_are_the_best_of_all_scores(kind, quality, top_k, threshold):
+@pytest.mark.parametrize("at_most_priors", [False, True])
+def test_candidates_are_the_best_of_all_scores(kind, quality, top_k, threshold, at_most_priors):
     """Each level apart; without suppression every candidate is a detection."""
     section = TypeAdapter(ClassificationLossConfig).validate_python({"kind": kind})
     loss = build_classification_loss(section, CLASSES)
     priors, predictions = draw(loss.num_logits, quality=quality)
-    limits = SelectionLimits(threshold, top_k, nms_iou=1.0, max_detections=10_000)
+    limits = SelectionLimits(
+        threshold,
+        top_k,
+        nms_iou=1.0,
+        max_detections=10_000,
+        pre_nms_at_most_priors=at_most_priors,
+    )
     inference = DenseInference(classification=loss, coder=DeltaBoxCoder(), limits=limits)
     (found,) = inference(predictions, priors, [(100, 100)])
     expected = []
@@ -45,7 +52,8 @@ def test_candidates_are_the_best_of_all_scores(kind, quality, top_k, threshold):
         if predictions.quality is not None:
             scores = scores * predictions.quality[level][0].sigmoid()[:, None]
         entries = [(s, j) for row in scores.tolist() for j, s in enumerate(row) if s > threshold]
-        expected += sorted(entries, reverse=True)[:top_k]
+        most = min(top_k, COUNTS[level]) if at_most_priors else top_k
+        expected += sorted(entries, reverse=True)[:most]
     got = sorted(zip(found.scores.tolist(), found.labels.tolist(), strict=True), reverse=True)
     wanted = sorted(expected, reverse=True)
     assert [label for _, label in got] == [label for _, label in wanted]
