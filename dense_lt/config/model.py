@@ -143,10 +143,6 @@ class InferenceConfig(Section):
     """Keep no more pairs of a level than it has priors, as the code of EFL does: its coarse levels
     have a few hundred."""
 
-    pre_nms_at_most_priors: bool = False
-    """Keep no more pairs of a level than it has priors, as the code of EFL does: its coarse levels
-    have a few hundred."""
-
     nms_iou: float = Field(default=0.5, gt=0, le=1)
     """A box that overlaps a better one of its class by more than this is dropped."""
 

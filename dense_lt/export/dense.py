@@ -127,8 +127,9 @@ class DetectionOutput(RawOutput):
         )
         placed = boxes[images, rows]
         if self.limits.score_voting is not None:
-            votes = scores[images, labels], boxes[images]  # of all candidates of class and image
-            placed = _vote(placed, rows, *votes, variance=self.limits.score_voting)
+            shares = scores[images, labels]  # of all candidates of class and image
+            shares = shares.sqrt() if self.head.predicts_quality else shares
+            placed = _vote(placed, rows, shares, boxes[images], variance=self.limits.score_voting)
         return placed, best, labels, images
 
     def _candidates(self, level: Level, sizes: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,7 +161,7 @@ def _vote(kept: Tensor, rows: Tensor, scores: Tensor, boxes: Tensor, *, variance
     Args:
         kept: (D, 4).
         rows: (D,) its index among its candidates.
-        scores: (D, n) of those of its class, 0 for those that are none.
+        scores: (D, n) shares of those of its class, 0 for those that are none.
         boxes: (D, n, 4).
         variance: see `vote`.
     """

@@ -30,7 +30,6 @@ class SelectionLimits(NamedTuple):
     max_detections: int = 300
     score_voting: float | None = None
     pre_nms_at_most_priors: bool = False
-    pre_nms_at_most_priors: bool = False
 
 
 class DenseInference:
@@ -113,8 +112,6 @@ class DenseInference:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (n, 4), scores (n,), labels (n,) of one level of one image."""
         logits, most = predictions.logits[level][index], self.limits.pre_nms_top_k  # (R_l, K)
-        if self.limits.pre_nms_at_most_priors:
-            most = min(most, len(logits))
         if self.limits.pre_nms_at_most_priors:
             most = min(most, len(logits))
         best, factor = self._best(predictions, index, level)

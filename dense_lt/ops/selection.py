@@ -84,7 +84,7 @@ def vote(boxes: Tensor, scores: Tensor, labels: Tensor, *, kept: Tensor, varianc
 
     A box of IoU u > 0.01 with a kept one weighs its score times exp(-(1 - u)^2 / `variance`).
 
-    Source: Kim and Lee 2020 (PAA), section 3.3.
+    Source: Kim and Lee 2020 (PAA), section 3.3; there a score is the root of class times IoU.
     """
     moved = []
     for some in kept.split(max(1, PAIRS_AT_ONCE // max(len(boxes), 1))):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -58,3 +60,28 @@ def test_candidates_are_the_best_of_all_scores(kind, quality, top_k, threshold, 
     wanted = sorted(expected, reverse=True)
     assert [label for _, label in got] == [label for _, label in wanted]
     assert [score for score, _ in got] == pytest.approx([score for score, _ in wanted], rel=1e-6)
+
+
+@pytest.mark.parametrize("quality", [True, False])
+def test_boxes_vote_by_the_root_of_class_times_quality(quality):
+    """Two boxes of 10 x 10 pixels, one pixel apart: IoU 9 / 11. The better one stays and moves."""
+    section = TypeAdapter(ClassificationLossConfig).validate_python({"kind": "focal"})
+    loss = build_classification_loss(section, 1)
+    boxes = torch.tensor([[10.0, 10, 20, 20], [11, 10, 21, 20]])
+    predictions = DensePredictions(
+        logits=(torch.tensor([[[2.0], [-1.0]]]),),
+        codes=(torch.zeros(1, 2, 4),),
+        quality=(torch.tensor([[1.0, 0.0]]),) if quality else None,
+    )
+    limits = SelectionLimits(nms_iou=0.5, score_voting=0.25)
+    inference = DenseInference(classification=loss, coder=DeltaBoxCoder(), limits=limits)
+    (found,) = inference(predictions, Priors(boxes, (2,), (8,)), [(100, 100)])
+    first, second = torch.tensor([2.0, -1.0]).sigmoid().tolist()
+    if quality:
+        best, half = torch.tensor([1.0, 0.0]).sigmoid().tolist()
+        first, second = (first * best) ** 0.5, (second * half) ** 0.5
+    second *= math.exp(-((1 - 9 / 11) ** 2) / 0.25)
+    expected = 10 + second / (first + second)
+    assert float(found.boxes[0, 0]) == pytest.approx(expected, abs=1e-5)
+    assert float(found.scores[0]) == pytest.approx(first**2 if quality else first, rel=1e-6)
+    assert len(found.boxes) == 1
