@@ -13,7 +13,12 @@ from dense_lt.losses.base import ClassificationLoss
 from dense_lt.losses.regression import BoxLoss, PlacedBoxes
 from dense_lt.models.assigners.base import Assigner
 from dense_lt.models.assigners.crowds import ignore_crowds
-from dense_lt.models.assigners.forecast import Claims, Forecast, PredictionAssigner
+from dense_lt.models.assigners.forecast import (
+    Claims,
+    ClassScores,
+    Forecast,
+    PredictionAssigner,
+)
 from dense_lt.ops.box_coding import BoxCoder
 from dense_lt.ops.boxes import centerness, centers, paired_iou
 from dense_lt.ops.matching import labels_of_matches
@@ -143,11 +148,12 @@ class DenseLoss(nn.Module):
 
     def _forecast(self, predictions: DensePredictions, priors: Priors, image: int) -> Forecast:
         codes = torch.cat([level[image] for level in predictions.codes])
-        scores = [self.classification.scores(level[image]) for level in predictions.logits]
+        logits = [level[image].detach() for level in predictions.logits]
+        scores = ClassScores(logits, self.classification.scores, self.classification.num_classes)
         quality = torch.ones_like(priors.boxes[:, 0])
         if predictions.quality is not None:
             quality = torch.cat([level[image].float() for level in predictions.quality]).sigmoid()
-        return Forecast(self.coder.decode(codes, priors.boxes), torch.cat(scores), quality)
+        return Forecast(self.coder.decode(codes, priors.boxes), scores, quality)
 
     def _decode_positives(
         self, predictions: DensePredictions, priors: Priors, assignment: Assignment

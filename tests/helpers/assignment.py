@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dense_lt.models.assigners.forecast import Forecast
+from dense_lt.models.assigners.forecast import ClassScores, Forecast
 from dense_lt.models.priors import PriorGenerator
 from dense_lt.structures import Priors
 
@@ -42,4 +42,12 @@ def random_forecast(seed: int, priors: Priors, num_classes: int) -> Forecast:
     boxes = priors.boxes
     sizes = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     moved = boxes + (uniform(*boxes.shape) - 0.5) * 0.6 * sizes
-    return Forecast(moved, uniform(len(boxes), num_classes) ** 3, uniform(len(boxes)))
+    scores = uniform(len(boxes), num_classes) ** 3
+    return forecast_of(moved, scores, uniform(len(boxes)))
+
+
+def forecast_of(boxes: Tensor, scores: Tensor, quality: Tensor | None = None) -> Forecast:
+    """`scores` (R, C) as they are, on two levels; without `quality` it is 1."""
+    levels = scores.tensor_split([len(scores) // 3])
+    table = ClassScores(levels, lambda own: own, scores.shape[1])
+    return Forecast(boxes, table, torch.ones(len(scores)) if quality is None else quality)

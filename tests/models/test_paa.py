@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
-from helpers.assignment import priors_of, random_boxes, random_forecast
+from helpers.assignment import forecast_of, priors_of, random_boxes, random_forecast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
 from dense_lt.models.assigners import base, forecast
-from dense_lt.models.assigners.forecast import Forecast, rank_in_group
+from dense_lt.models.assigners.forecast import rank_in_group
 from dense_lt.models.assigners.paa import PaaAssigner
 from dense_lt.ops.matching import BACKGROUND
 from dense_lt.ops.mixtures import fit_two_components
@@ -20,7 +20,7 @@ SIZE = (96, 128)
 def cost_of(row, label, box, predicted):
     """Focal loss over all classes and 1.3 times the GIoU loss."""
     cost = 0.0
-    for j, score in enumerate(predicted.scores[row].tolist()):
+    for j, score in enumerate(predicted.scores(torch.tensor([row]))[0].tolist()):
         if j == label:
             cost -= 0.25 * (1 - score) ** 2 * math.log(score)
         else:
@@ -101,7 +101,7 @@ def test_better_predictions_are_chosen():
     scores = torch.full((len(priors.boxes), 1), 0.05)
     scores[::2] = 0.9
     boxes = torch.where(torch.arange(len(scores))[:, None] % 2 == 0, box, priors.boxes)
-    predicted = Forecast(boxes, scores, torch.ones(len(scores)))
+    predicted = forecast_of(boxes, scores)
     rows = (PaaAssigner()(priors, box, torch.tensor([0]), predicted).matches == 0).nonzero()
     assert len(rows) > 0
     assert (rows % 2 == 0).all()
@@ -111,7 +111,7 @@ def test_certain_scores_stay_finite():
     priors, boxes = priors_of((64, 64)), random_boxes(0, 2, (64, 64))
     scores = torch.zeros(len(priors.boxes), CLASSES)
     scores[::2] = 1.0
-    predicted = Forecast(priors.boxes, scores, torch.ones(len(scores)))
+    predicted = forecast_of(priors.boxes, scores)
     assert PaaAssigner()(priors, boxes, torch.tensor([0, 1]), predicted).matches.max() >= 0
 
 

@@ -2,13 +2,12 @@ import math
 
 import pytest
 import torch
-from helpers.assignment import STRIDES, priors_of, random_boxes, random_forecast
+from helpers.assignment import STRIDES, forecast_of, priors_of, random_boxes, random_forecast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from dense_lt.models.assigners import base, forecast
-from dense_lt.models.assigners.forecast import Forecast
 from dense_lt.models.assigners.simota import SimOtaAssigner
 from dense_lt.ops.matching import BACKGROUND
 
@@ -19,7 +18,7 @@ SIZE = (96, 128)
 def entropy(row, label, predicted):
     """Cross-entropy of all classes of the root of score times quality."""
     cost = 0.0
-    for j, score in enumerate(predicted.scores[row].tolist()):
+    for j, score in enumerate(predicted.scores(torch.tensor([row]))[0].tolist()):
         root = math.sqrt(score * predicted.quality[row].item())
         value = root if j == label else 1 - root
         cost -= max(math.log(value), -100) if value > 0 else -100
@@ -97,7 +96,7 @@ def test_certain_scores_stay_finite():
     priors, boxes = priors_of((64, 64)), random_boxes(0, 2, (64, 64))
     scores = torch.zeros(len(priors.boxes), CLASSES)
     scores[::2] = 1.0
-    predicted = Forecast(priors.boxes, scores, torch.ones(len(scores)))
+    predicted = forecast_of(priors.boxes, scores)
     assert SimOtaAssigner()(priors, boxes, torch.tensor([0, 1]), predicted).matches.max() >= 0
 
 

@@ -24,7 +24,7 @@ def brute_force(priors, boxes, labels, predicted, top_k):
         for r, prior in enumerate(priors.boxes.tolist()):
             x, y = (prior[0] + prior[2]) / 2, (prior[1] + prior[3]) / 2
             if min(x - left, y - top, right - x, bottom - y) > 0:
-                score = predicted.scores[r, labels[g]].item()
+                score = predicted.scores(torch.tensor([r]), labels[g : g + 1]).item()
                 values.append((score * overlaps[r, g].item() ** 6, r))
         for value, r in sorted(values, reverse=True)[:top_k]:
             if value > 0 and overlaps[r, g] > best[r]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,11 +15,54 @@ SCORES_AT_ONCE = 2**22
 """Scores of a row and a class that are worked on together."""
 
 
+class ClassScores:
+    """Probabilities (R, C) of the classes, of which only those that are asked for are made.
+
+    Args:
+        levels: (R_l, K) logits of each pyramid level.
+        to_scores: (n, m + K - C) logits of some classes, and those that are of no class, to (n, m).
+        num_classes: C.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Tensor],
+        to_scores: Callable[[Tensor], Tensor],
+        num_classes: int,
+    ) -> None:
+        self._levels = levels
+        self._to_scores = to_scores
+        self.num_classes = num_classes
+
+    def __call__(self, rows: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        """(n, m) float32 scores of `rows` (n,) for the classes `labels` (m,); None: all."""
+        columns = None
+        if labels is not None:
+            beyond = range(self.num_classes, self._levels[0].shape[1])
+            columns = torch.cat([labels, torch.tensor(beyond, dtype=torch.int64).to(labels)])
+        if rows is None:
+            chosen = (own if columns is None else own[:, columns] for own in self._levels)
+            return torch.cat([self._to_scores(own) for own in chosen])
+        return self._to_scores(self._pick(rows, columns))
+
+    def _pick(self, rows: Tensor, columns: Tensor | None) -> Tensor:
+        """Logits of `rows`, whichever levels they are on."""
+        width = self._levels[0].shape[1] if columns is None else len(columns)
+        picked = self._levels[0].new_empty(len(rows), width)
+        start = 0
+        for own in self._levels:
+            here = ((rows >= start) & (rows < start + len(own))).nonzero().squeeze(1)
+            index = rows[here] - start
+            picked[here] = own[index] if columns is None else own[index[:, None], columns]
+            start += len(own)
+        return picked
+
+
 class Forecast(NamedTuple):
     """What is predicted for the priors of one image, in float32, without gradient."""
 
     boxes: Tensor  # (R, 4)
-    scores: Tensor  # (R, C) probabilities of the classes
+    scores: ClassScores  # (R, C)
     quality: Tensor  # (R,) in [0, 1]; 1 without a quality branch
 
 

@@ -77,13 +77,13 @@ class PaaAssigner(PredictionAssigner):
 
     def _costs(self, rows: Tensor, labels: Tensor, truth: Tensor, forecast: Forecast) -> Tensor:
         """(n,) loss that each of `rows` would have as positive of its object."""
-        least = torch.finfo(forecast.scores.dtype).tiny
+        least = torch.finfo(truth.dtype).tiny
         costs = []
         start = 0
-        for some in row_pieces(rows, forecast.scores.shape[1]):
+        for some in row_pieces(rows, forecast.scores.num_classes):
             own = labels[start : start + len(some), None]
             start += len(some)
-            scores = forecast.scores[some]  # (m, C)
+            scores = forecast.scores(some)  # (m, C)
             push = (1 - self.alpha) * scores**self.gamma * -torch.log1p(-scores).clamp(min=-100)
             score = scores.gather(1, own)
             pull = self.alpha * (1 - score) ** self.gamma * -score.clamp(min=least).log()

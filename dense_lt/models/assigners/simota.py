@@ -89,7 +89,7 @@ class SimOtaAssigner(PredictionAssigner):
     ) -> tuple[Tensor, Tensor]:
         """Costs and IoUs (n, m) of `rows` for the objects `boxes` (m, 4)."""
         iou = box_iou(forecast.boxes[rows], boxes)
-        scores = forecast.scores[rows[:, None], labels]  # (n, m)
+        scores = forecast.scores(rows, labels)  # (n, m)
         roots = (scores * forecast.quality[rows, None]).sqrt()
         cost = push[:, None] + _minus_log(roots) - _minus_log(1 - roots)
         cost = cost + self.iou_weight * -(iou + 1e-8).log()
@@ -104,8 +104,8 @@ def _minus_log(values: Tensor) -> Tensor:
 def _push(rows: Tensor, forecast: Forecast) -> Tensor:
     """(n,) cross-entropy of all classes if `rows` were background."""
     costs = []
-    for some in row_pieces(rows, forecast.scores.shape[1]):
-        roots = (forecast.scores[some] * forecast.quality[some, None]).sqrt()
+    for some in row_pieces(rows, forecast.scores.num_classes):
+        roots = (forecast.scores(some) * forecast.quality[some, None]).sqrt()
         costs.append(_minus_log(1 - roots).sum(1))
     return torch.cat(costs)
 

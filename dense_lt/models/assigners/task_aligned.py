@@ -38,7 +38,7 @@ class TaskAlignedAssigner(PredictionAssigner):
         points = centers(priors.boxes)[:, None]  # (R, 1, 2)
         for start, some in pieces(boxes, len(points)):
             iou = box_iou(forecast.boxes, some)  # (R, m)
-            scores = forecast.scores[:, labels[start : start + len(some)]]
+            scores = forecast.scores(labels=labels[start : start + len(some)])
             aligned = scores**self.alpha * iou**self.beta
             sides = torch.cat([points - some[:, :2], some[:, 2:] - points], dim=-1)
             aligned = aligned.masked_fill(sides.amin(-1) <= 0, 0.0)
