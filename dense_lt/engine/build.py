@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, assert_never
@@ -136,12 +136,40 @@ def build_schedule(
     match section:
         case StepScheduleConfig():
             milestones = tuple(round(milestone * unit) for milestone in section.milestones)
+            _warn_if_late(section, milestones, total_steps, total_steps / unit)
             return StepSchedule(warmup, milestones, section.factor)
         case CosineScheduleConfig():
             end = total_steps - round(section.constant_end * unit)
+            if section.constant_end and end <= warmup.steps:
+                _logger.warning(
+                    "schedule.constant_end: %g %s, of %g in all, leave no time for the cosine "
+                    "after the warm-up; lower schedule.constant_end",
+                    section.constant_end,
+                    section.unit,
+                    total_steps / unit,
+                )
             return CosineSchedule(warmup, end, section.final_factor)
         case _:
             assert_never(section)
+
+
+def _warn_if_late(
+    section: StepScheduleConfig, milestones: Sequence[int], total_steps: int, length: float
+) -> None:
+    """Tell milestones (here in steps) that the run, of this `length` in their unit, ends before."""
+    late = [
+        f"{milestone:g}"
+        for milestone, step in zip(section.milestones, milestones, strict=True)
+        if step >= total_steps
+    ]
+    if late:
+        _logger.warning(
+            "schedule.milestones: %s %s, but the run ends after %g, so the learning rate does not "
+            "fall there; set schedule.milestones for this length",
+            " and ".join(late),
+            section.unit,
+            length,
+        )
 
 
 def build_step(

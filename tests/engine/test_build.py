@@ -110,6 +110,29 @@ def test_a_schedule_in_epochs_becomes_steps():
     assert schedule == StepSchedule(Warmup(50, 0.1), (201, 301), 0.1)
 
 
+@pytest.mark.parametrize(
+    ("unit", "milestones", "epochs", "told"),
+    [
+        ("epochs", (16, 22), 12, "16 and 22 epochs, but the run ends after 12, so"),
+        ("epochs", (8, 12), 12, "12 epochs, but the run ends after 12, so"),
+        ("steps", (600, 1300), 12, "1300 steps, but the run ends after 1200, so"),
+        ("epochs", (8, 11), 12, None),
+    ],
+)
+def test_milestones_that_a_run_does_not_reach_are_told(unit, milestones, epochs, told, caplog):
+    section = StepScheduleConfig(unit=unit, warmup=0, milestones=milestones)
+    build_schedule(section, total_steps=100 * epochs, steps_per_epoch=100.0)
+    assert [f"schedule.milestones: {told}" in own for own in caplog.messages] == [True] * bool(told)
+
+
+def test_a_constant_end_that_is_the_whole_run_is_told(caplog):
+    section = CosineScheduleConfig(kind="cosine", unit="epochs", warmup=1, constant_end=15)
+    build_schedule(section, total_steps=1700, steps_per_epoch=100.0)
+    assert caplog.messages == []
+    build_schedule(section, total_steps=1200, steps_per_epoch=100.0)
+    assert "schedule.constant_end: 15 epochs, of 12 in all, leave no time" in caplog.text
+
+
 def test_cosine_ends_with_the_run():
     section = CosineScheduleConfig(kind="cosine", warmup=10, warmup_factor=0.1, final_factor=0.2)
     schedule = build_schedule(section, total_steps=400, steps_per_epoch=100.0)
