@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel
 
+from dense_lt.cli.cautions import starts_from, warn_of_settings
 from dense_lt.cli.training_parts import TrainingParts
 from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.experiment import ExperimentConfig
@@ -23,11 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 def describe(config: ExperimentConfig, parts: TrainingParts) -> str:
-    """Several aligned lines."""
+    """Several aligned lines; what is doubtful goes to the log."""
+    warn_of_settings(config, parts)
     lines = [
         *_data(config, parts),
         ("model", config.model.kind),
         *(("", f"{name} {_value(value)}") for name, value in parts.detector.summary().items()),
+        ("", f"backbone from {starts_from(config.model)}"),
         *_losses(config.model),
         *_optimization(config, parts),
     ]

@@ -65,8 +65,8 @@ class TrainConfig(Section):
     """How many of the latest checkpoints stay on disk."""
 
     keep_best: str | None = None
-    """Metric (such as APr) whose best checkpoint among the evaluations stays as `best`; null keeps
-    none."""
+    """Metric (such as APr) whose best checkpoint among the evaluations (`evaluate_every`) stays as
+    `best`; null keeps none."""
 
     evaluate_every: PositiveInt | None = None
     """Steps between two evaluations; null evaluates at the end only."""

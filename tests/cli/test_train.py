@@ -298,6 +298,15 @@ def test_dry_run_says_that_a_run_ends_within_its_warmup(command, capsys):
     assert "over 200 steps, then 0.01 at once; the last step at 0.026 of the rate" in said.out
 
 
+def test_settings_that_do_not_work_out_are_told_once_at_the_start(command, capsys):
+    doubtful = "train.keep_best=AP", "train.steps=6", "model.backbone.frozen_stages=2"
+    assert main(command("doubtful", "--dry-run", *doubtful)) == 0
+    said = capsys.readouterr()
+    assert said.err.count("model.backbone.frozen_stages: 2: kept as made by chance") == 1
+    assert said.err.count("train.keep_best: AP is measured at the end only") == 1
+    assert "backbone from random weights" in said.out
+
+
 @pytest.mark.parametrize(
     ("metric", "more", "fault"),
     [

@@ -60,6 +60,12 @@ def test_frozen_stages_are_the_stem_and_the_first_stages():
     assert training == {"layer2", "layer3", "layer4"}
 
 
+def test_a_stem_without_a_map_of_its_own_is_frozen_with_the_first_stage():
+    backbone = Backbone("test_convnext", levels=(2, 4), frozen_stages=1)
+    frozen = {n.split(".")[1] for n, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {"stem_0", "stem_1", "stages_0"}
+
+
 def test_norms_of_frozen_stages_keep_their_statistics_while_training():
     backbone = make(frozen_stages=2).train()
     before = backbone.state_dict()["body.bn1.running_mean"].clone()

@@ -1,0 +1,83 @@
+"""What is told before a run starts because its settings cannot do what they seem to be for."""
+
+from __future__ import annotations
+
+import logging
+
+from timm.layers.norm_act import FrozenBatchNormAct2d
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from dense_lt.cli.training_parts import TrainingParts
+from dense_lt.config.detectors import ModelConfig
+from dense_lt.config.experiment import ExperimentConfig, TrainConfig
+from dense_lt.config.model import BackboneConfig
+from dense_lt.engine.loop import Periods
+from dense_lt.models.backbone import Backbone
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_settings(config: ExperimentConfig, parts: TrainingParts) -> None:
+    """Tell each doubt in a line of the log, once."""
+    warn_if_frozen_at_random(config.model)
+    warn_if_no_norm_is_meant(config.model.backbone, parts.detector)
+    warn_if_best_is_last(config.train, parts.periods)
+
+
+def starts_from(model: ModelConfig) -> str:
+    """Where the weights of the backbone come from, in words."""
+    backbone = model.backbone
+    if model.init_from is not None:
+        return f"model.init_from {model.init_from}"
+    if backbone.weights is not None:
+        return f"weights {backbone.weights}"
+    return "timm's pretrained weights" if backbone.pretrained else "random weights"
+
+
+def warn_if_frozen_at_random(model: ModelConfig) -> None:
+    """Tell when parts of the backbone are kept as they are though nothing was loaded into them."""
+    backbone = model.backbone
+    if backbone.pretrained or backbone.weights is not None or model.init_from is not None:
+        return
+    kept = {}
+    if backbone.frozen_stages:
+        kept[f"model.backbone.frozen_stages: {backbone.frozen_stages}"] = "frozen_stages=0"
+    if backbone.norm in ("frozen", "fixed_statistics"):
+        kept[f"model.backbone.norm: {backbone.norm}"] = "norm=train or group"
+    if kept:
+        logger.warning(
+            "%s: kept as made by chance, because the backbone starts from random weights; set "
+            "model.backbone.pretrained=true, model.backbone.weights=FILE or model.init_from=RUN, "
+            "or else %s",
+            ", ".join(kept),
+            " and ".join(f"model.backbone.{mend}" for mend in kept.values()),
+        )
+
+
+def warn_if_no_norm_is_meant(section: BackboneConfig, detector: nn.Module) -> None:
+    """Tell when batch normalisation is to be fixed and the backbone has none."""
+    if section.norm not in ("frozen", "fixed_statistics"):
+        return
+    kinds = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d, FrozenBatchNormAct2d)
+    backbones = [module for module in detector.modules() if isinstance(module, Backbone)]
+    if not any(isinstance(module, kinds) for own in backbones for module in own.modules()):
+        logger.warning(
+            "model.backbone.norm: %s does nothing: %s has no batch normalisation; set "
+            "model.backbone.norm=train (model.backbone.frozen_stages keeps stages as they are)",
+            section.norm,
+            section.name,
+        )
+
+
+def warn_if_best_is_last(section: TrainConfig, periods: Periods) -> None:
+    """Tell when the best of the evaluations is kept and there is only the one at the end."""
+    if section.keep_best is None or (periods.evaluate or periods.total) < periods.total:
+        return
+    logger.warning(
+        "train.keep_best: %s is measured at the end only (train.evaluate_every is %s, the run has "
+        "%d steps), so the best checkpoint is the last; set train.evaluate_every below that",
+        section.keep_best,
+        "null" if section.evaluate_every is None else section.evaluate_every,
+        periods.total,
+    )
