@@ -202,6 +202,10 @@ class DataConfig(Section):
     """Priors of which half or more lies in a crowd region (`iscrowd`, or a group-of box under
     `group_of: ignore`) do not learn that nothing is there. false: regions are background."""
 
+    train_empty_images: Literal["keep", "drop"] = "keep"
+    """Training images in which nothing is annotated, not even a crowd, are background, or they are
+    left out, as in most published runs on LVIS. Validation has all images."""
+
     drop_invalid_boxes: bool = False
     """Leave boxes without area or outside their image out, instead of stopping."""
 

@@ -123,6 +123,8 @@ def _build_splits(
         if adapt is not None:
             table, categories = adapt(table, categories)
         if name in splits:
+            if name == "train" and config.train_empty_images == "drop":
+                table = table.annotated()
             built[name] = DetectionDataset(
                 table,
                 categories,

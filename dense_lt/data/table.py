@@ -180,6 +180,19 @@ class AnnotationTable:
         checked[self.not_exhaustive[index]] = False
         return checked
 
+    def annotated(self) -> AnnotationTable:
+        """The table of the images that have an annotation, be it a crowd.
+
+        Raises:
+            DataError: none has.
+        """
+        if not self.num_instances:
+            raise DataError(
+                f"{self.source}: no image has an annotation; data.train_empty_images=keep takes "
+                "images without"
+            )
+        return self.select(np.flatnonzero(np.diff(self.offsets)))
+
     def select(self, indices: Iterable[int]) -> AnnotationTable:
         """The table of some of the images, in this order."""
         chosen = [int(index) for index in indices]

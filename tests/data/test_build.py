@@ -245,6 +245,17 @@ def test_an_unknown_transform_is_told_before_any_file_is_read(tmp_path):
         build_datasets(config, seed=0)
 
 
+def test_training_images_without_annotations_are_left_out_on_request(tmp_path):
+    """The third image has none; validation keeps it."""
+    for rule, expected in (("keep", [11, 5, 8]), ("drop", [11, 5])):
+        train, val, _ = build_datasets(_files(tmp_path, train_empty_images=rule), seed=0)
+        assert train.table.image_ids.tolist() == expected
+        assert len(val) == 3
+    nothing = {**coco_content(), "annotations": []}
+    with pytest.raises(DataError, match=r"no image has an annotation.*train_empty_images=keep"):
+        build_datasets(_files(tmp_path, nothing, train_empty_images="drop"), seed=0)
+
+
 def test_invalid_boxes_are_dropped_on_request(tmp_path):
     train = coco_content()
     train["annotations"][0]["bbox"][2] = 0
