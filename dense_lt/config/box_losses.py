@@ -59,7 +59,7 @@ class SmoothL1LossConfig(_BoxLossConfig):
 
 
 class SampledBoxLossConfig(SmoothL1LossConfig):
-    """The same for the boxes of a two-stage detector, divided by the number of all samples.
+    """Smooth L1 on the boxes of a two-stage detector, divided by the number of all samples.
 
     Those are regions or anchors, positives and background; positives all weigh the same.
     """

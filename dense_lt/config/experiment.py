@@ -47,6 +47,8 @@ class TrainConfig(Section):
     """bf16: autocast of backbone, pyramid and head; losses and statistics stay in fp32."""
 
     channels_last: bool = True
+    """Channels of a pixel lie side by side in memory, which most convolutions are faster with."""
+
     compile: bool | Literal["reduce-overhead"] = False
     """Compile backbone, pyramid and heads with torch.compile: slow first steps, faster later ones.
     Every new image size compiles again, up to a limit: resize to few sizes. reduce-overhead records
@@ -118,6 +120,8 @@ class EvaluationConfig(Section):
     """Images per process and forward pass."""
 
     iou_types: tuple[Literal["bbox", "segm"], ...] = Field(default=("bbox",), min_length=1)
+    """What is scored: boxes, masks, or both; the first is the headline."""
+
     protocols: tuple[Protocol, ...] = Field(default=("lvis",), min_length=1)
     """Rules of scoring. fixed and pool take 10,000 detections of a class, however many in an image:
     they want `no_image_cap`. Open Images has openimages, its default, and openimages-expanded."""
@@ -152,8 +156,14 @@ class ExperimentConfig(Section):
     """Name of the run and of its folder below `output`."""
 
     output: Path = Path("runs")
+    """Where the folders of runs lie, relative to where the command is given."""
+
     seed: int = Field(default=0, ge=0)
+    """Of everything that chance decides: weights, order of images, augmentation, samples."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU where there is one."""
+
     threads: PositiveInt | None = None
     """CPU threads of torch in each process; null leaves torch's choice."""
 

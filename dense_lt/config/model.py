@@ -275,7 +275,7 @@ def _pyramid_kind(given: Any) -> str | None:
 
 
 class OneStageConfig(DetectorSection, DenseNetworkConfig):
-    """Backbone, pyramid, one dense head (the EFL "improved baseline" by default)."""
+    """Backbone, pyramid, one dense head (by default close to EFL's "improved baseline")."""
 
     kind: Literal["one_stage"] = "one_stage"
     backbone: BackboneConfig = BackboneConfig()

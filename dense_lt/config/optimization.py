@@ -23,6 +23,8 @@ class OptimizerSection(Section):
     """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
 
     base_batch_size: PositiveInt = 16
+    """Images a step for which `lr` is stated."""
+
     weight_decay: float = Field(ge=0)
     decay_norm_and_bias: bool = False
     """Apply weight decay to biases and normalisation parameters too."""
@@ -50,8 +52,13 @@ class SgdConfig(OptimizerSection):
     """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last update in the next."""
+
     nesterov: bool = False
+    """Take the gradient's own step after that of the momentum (Nesterov)."""
+
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Factor on the weights that are added to their gradient."""
 
 
 class AdamWConfig(OptimizerSection):
@@ -62,7 +69,10 @@ class AdamWConfig(OptimizerSection):
     """Learning rate for `base_batch_size` images per step; scaled linearly to the real batch."""
 
     betas: tuple[float, float] = (0.9, 0.999)
+    """Share that stays at each step in the averages of the gradient and of its square."""
+
     weight_decay: float = Field(default=0.05, ge=0)
+    """What a step takes off the weights, in parts of them, times the learning rate."""
 
 
 OptimizerConfig = Annotated[SgdConfig | AdamWConfig, Field(discriminator="kind")]
@@ -79,6 +89,8 @@ class ScheduleSection(Section):
     """What `warmup`, `milestones` and `constant_end` count."""
 
     warmup: float = Field(default=500, ge=0)
+    """How long the learning rate rises at the beginning, in `unit`."""
+
     warmup_factor: float = Field(default=1e-3, ge=0, le=1)
     """Learning rate at the start of the warm-up, as a fraction."""
 
@@ -91,7 +103,10 @@ class StepScheduleConfig(ScheduleSection):
 
     kind: Literal["step"] = "step"
     milestones: tuple[PositiveFloat, ...]
+    """When the learning rate falls, in `unit`."""
+
     factor: float = Field(default=0.1, gt=0, lt=1)
+    """On the learning rate at each milestone."""
 
     @model_validator(mode="after")
     def _milestones_rise(self) -> Self:

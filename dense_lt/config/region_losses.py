@@ -83,7 +83,7 @@ class SigmoidLossConfig(LossSection):
 
     kind: Literal["sigmoid"]
     objectness: bool = False
-    """One more logit for "no object", whose complement scales scores: EQL v2's fair control."""
+    """One more logit for "no object", whose complement scales scores: the logits of EQL v2."""
 
 
 class EqualizationV1RegionLossConfig(LossSection):

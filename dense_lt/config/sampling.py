@@ -32,6 +32,8 @@ class RepeatFactorSamplerConfig(Section):
     """A class with a smaller f than this is repeated."""
 
     exponent: float = Field(default=0.5, gt=0, le=1)
+    """Of threshold / f; 1/2 is the published square root."""
+
     rounding: Literal["stochastic", "ceil", "floor", "round"] = "stochastic"
     """How a repeat factor becomes a count: drawn anew each epoch (detectron2), or rounded once."""
 

@@ -15,6 +15,8 @@ class WandbConfig(Section):
     """Weights & Biases."""
 
     project: str = Field(default="dense_lt", min_length=1)
+    """Project that the run belongs to."""
+
     entity: str | None = None
     """User or team; null takes the one of the login."""
 
@@ -26,5 +28,7 @@ class MlflowConfig(Section):
     """MLflow."""
 
     experiment: str = Field(default="dense_lt", min_length=1)
+    """Experiment that the run belongs to."""
+
     uri: str | None = None
     """Where it tracks, such as `http://localhost:5000`; null: `mlflow.db` in folder `output`."""

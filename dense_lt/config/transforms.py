@@ -62,6 +62,8 @@ class MosaicConfig(Section):
     """Four images around a random centre, cut to `size`."""
 
     probability: Probability = 1.0
+    """Of an image to become a mosaic."""
+
     size: SizeSetting = (640, 640)
     """Height and width of what comes out, pixels; each image is fitted into as much."""
 
@@ -94,6 +96,8 @@ class MixupConfig(Section):
     """Another image shines through at half strength; the objects of both are learnt."""
 
     probability: Probability = 1.0
+    """Of an image to be mixed with another."""
+
     scale: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.6)
     """Smallest and largest size of the other image, as a factor of this one's."""
 
@@ -110,6 +114,8 @@ class CopyPasteConfig(Section):
     """Objects of other images are cut out and laid over an image."""
 
     probability: Probability = 0.5
+    """Of an image to have something pasted onto it."""
+
     images: tuple[PositiveInt, PositiveInt] = (1, 3)
     """Fewest and most images from which objects are taken; each number is equally likely."""
 
@@ -148,8 +154,13 @@ class HsvConfig(Section):
     """Hue, saturation and value are each multiplied by 1 + gain * u, u uniform in [-1, 1]."""
 
     hue: float = Field(default=0.015, ge=0, le=1)
+    """Gain of the hue."""
+
     saturation: float = Field(default=0.7, ge=0, le=1)
+    """Gain of the saturation."""
+
     value: float = Field(default=0.4, ge=0, le=1)
+    """Gain of the value."""
 
 
 class AlbumentationConfig(Section):
@@ -159,6 +170,7 @@ class AlbumentationConfig(Section):
     """Class name, such as `RandomBrightnessContrast`."""
 
     arguments: dict[str, object] = Field(default={})
+    """Keyword arguments of it, such as `{p: 0.5}`."""
 
 
 class TransformsConfig(Section):

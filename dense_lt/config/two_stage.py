@@ -58,6 +58,7 @@ class RegionPoolConfig(Section):
     """Side of a region that is pooled from `canonical_level` on, in pixels."""
 
     canonical_level: int = Field(default=4, ge=1)
+    """That level; from half the side on it is the level below, and so on."""
 
 
 class BoxHeadConfig(Section):
