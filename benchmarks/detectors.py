@@ -7,7 +7,8 @@ RetinaNet (nine anchors a location, towers without norm, L1 on codes) and FCOS (
 GIoU, centerness), each with the same backbone, pyramid, frozen layers and inference settings as
 torchvision's: score above 0.05, 1,000 candidates a level, NMS 0.5, 300 detections. The classifiers
 are scaled so that logits have the mean -6.9 and the spread 1.5, as trained ones may: 0.4 % of the
-scores pass the threshold.
+scores pass the threshold. ATSS and PAA (one anchor a location) run against torchvision's FCOS, the
+improved baseline (two, and a quality branch) against its RetinaNet.
 
 Mask R-CNN is torchvision's with softmax, and ours with the same weights, which finds the same:
 pyramid P2-P6, 2,000 proposals in training and 1,000 in inference, 512 regions, 100 detections;
@@ -73,8 +74,22 @@ OURS = {
         "box_loss": {"kind": "giou", "weighting": "none"},
         "quality_loss": {"target": "centerness"},
     },
+    "atss": {
+        "priors": {"scales": (8.0,)},
+        "box_loss": {"kind": "giou", "weighting": "centerness"},
+        "quality_loss": {"target": "centerness"},
+    },
+    "improved": {},
+    "paa": {
+        "priors": {"scales": (8.0,)},
+        "assigner": {"kind": "paa"},
+        "box_loss": {"kind": "giou", "weighting": "none"},
+    },
 }
 HEADS = [*OURS, "mask_rcnn"]
+RIVALS = {"atss": "fcos", "paa": "fcos", "improved": "retinanet"}
+"""Head -> torchvision's with as many or the next number of priors a location, if not its own."""
+
 Step = Callable[[], object]
 
 
@@ -98,6 +113,7 @@ def theirs(head: str) -> nn.Module:
     """The one of torchvision on the same backbone and pyramid."""
     if head == "mask_rcnn":
         return mask_rcnn.theirs(CLASSES)
+    head = RIVALS.get(head, head)
     body = resnet50(norm_layer=FrozenBatchNorm2d)
     backbone = _resnet_fpn_extractor(
         body, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256)
