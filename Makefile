@@ -8,12 +8,13 @@ export OMP_NUM_THREADS ?= 1
 BIN := $(VENV)/bin
 READY := $(VENV)/.dense_lt_installed
 
-.PHONY: help install demo table test test-slow lint format bench clean
+.PHONY: help install demo table test test-slow lint format docs bench clean
 
 help:
 	@echo "make demo    install, draw the data, train and compare (DEMO=quick: a third of the time)"
 	@echo "make test    install, run the tests"
 	@echo "make lint    every static check"
+	@echo "make docs    write every setting into docs/configuration.md"
 	@echo "make bench   the benchmarks (long; quiet machine)"
 	@echo "make table   train the README's table anew (18 runs of two minutes of CPU each)"
 
@@ -48,6 +49,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)
+	$(BIN)/python -m dense_lt.config.reference docs/configuration.md
 
 bench: $(READY)
 	$(BIN)/python benchmarks/loss_cpu.py
