@@ -70,6 +70,27 @@ def test_two_stage_recipes_warm_up_for_500_steps():
             assert round(config.schedule.warmup * steps) == 500, path
 
 
+def test_recipes_keep_what_only_the_code_of_their_authors_tells():
+    """Read in United-Perception and in the repository of EQL v2."""
+    for path in RECIPES:
+        config = load_config(path, ["data.dataset.root=somewhere"])
+        model, data = config.model, config.data
+        expected = {"fpn": "xavier_normal", "path_aggregation": None}[model.pyramid.kind]
+        if model.kind == "two_stage":
+            expected = "xavier_uniform"
+        else:
+            assert model.inference.pre_nms_at_most_priors, path
+        assert getattr(model.pyramid, "initialization", None) == expected, path
+        if data.dataset.kind == "lvis":
+            assert data.train_empty_images == "drop", path
+        if model.pyramid.kind == "path_aggregation":
+            assert model.head.initialization == "torch"
+            assert (model.box_loss.weighting, model.box_loss.divide_by) == ("iou", "weights")
+            assert (model.assigner.coordinates, model.priors.center) == ("continuous", "corner")
+        elif model.kind == "one_stage" and model.assigner.kind == "atss":
+            assert model.assigner.coordinates == "legacy", path
+
+
 def test_twins_differ_in_the_loss_alone():
     """The focal baseline beside each EFL recipe."""
     pairs = [(path, path.with_name(path.name.replace("efl", "focal"))) for path in RECIPES]
