@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ def describe(
     """
     lines = []
     for finding in error.errors():
-        if finding["type"] == "too_short" and len(finding["input"]) >= finding["ctx"]["min_length"]:
+        least = finding.get("ctx", {}).get("min_length", math.inf)
+        if finding["type"] == "too_short" and len(finding["input"]) >= least:
             continue  # pydantic counts the valid items alone, and names the others beside this
         keys = _typed_keys(finding["loc"], raw)
         dotted = ".".join(keys)

@@ -11,7 +11,7 @@ from dense_lt.config.assigners import READS_PREDICTIONS, AssignerConfig, AtssCon
 from dense_lt.config.box_losses import BoxLossConfig, GIoULossConfig, QualityLossConfig
 from dense_lt.config.heads import DenseHeadConfig
 from dense_lt.config.losses import ClassificationLossConfig, FocalLossConfig
-from dense_lt.config.pyramids import PathAggregationConfig
+from dense_lt.config.pyramids import PathAggregationConfig, PyramidConfig
 from dense_lt.config.section import Section
 from dense_lt.config.start import DetectorSection
 
@@ -68,44 +68,6 @@ class BackboneConfig(Section):
             )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("`std` must be above 0 in every channel")
-        return self
-
-
-class PyramidConfig(Section):
-    """Feature pyramid (Lin et al. 2017); level l has stride 2^l."""
-
-    kind: Literal["fpn"] = "fpn"
-    levels: tuple[int, int] = (3, 7)
-    """First and last level that the head sees."""
-
-    backbone_levels: tuple[int, int] = (3, 5)
-    """First and last backbone level that feeds the top-down path; levels above come from the last
-    of them (`above`)."""
-
-    channels: PositiveInt = 256
-    """Channels of every level."""
-
-    above: Literal["convolution", "lateral_convolution", "max_pool"] = "convolution"
-    """How levels above the backbone's are made: by stride-2 convolutions (RetinaNet), by the same
-    from what enters the top of the top-down path and without ReLU (EFL's code), or as every second
-    cell of the level below (two-stage detectors)."""
-
-    initialization: Literal["kaiming_uniform", "xavier_uniform", "xavier_normal"] = (
-        "kaiming_uniform"
-    )
-    """Start of its convolutions: as in torchvision, in mmdetection, in EFL's code."""
-
-    @model_validator(mode="after")
-    def _levels_fit(self) -> Self:
-        (first, last), (below, above) = self.levels, self.backbone_levels
-        if not 1 <= first <= last <= 9:
-            raise ValueError(f"`levels` must be [first, last] within 1..9, got [{first}, {last}]")
-        if not 1 <= below <= above <= 6:
-            raise ValueError(f"`backbone_levels` must lie within 1..6, got [{below}, {above}]")
-        if first != below:
-            raise ValueError(
-                f"`levels` starts at {first} but `backbone_levels` at {below}; let both start there"
-            )
         return self
 
 
@@ -208,6 +170,17 @@ class DenseNetworkConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _codes_exist(self) -> Self:
+        by_codes = self.box_loss.kind == "smooth_l1" or self.box_loss.l1_weight > 0
+        if self.assigner.kind == "simota" and self.box_coder == "distance" and by_codes:
+            raise ValueError(
+                "`assigner.kind: simota` gives objects to priors whose centre lies outside of "
+                "them, which have no `box_coder: distance` to compare codes with; set that to "
+                "delta, or take `box_loss: {kind: giou, l1_weight: 0}`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _assigner_fits(self) -> Self:
         match self.assigner.kind:
             case "center":
@@ -221,14 +194,6 @@ class DenseNetworkConfig(Section):
                     raise ValueError(
                         "`assigner.kind: center` learns the distances from a point to the sides "
                         f"of its object, got `box_coder: {self.box_coder}`; set it to distance"
-                    )
-            case "simota":
-                by_codes = self.box_loss.kind == "smooth_l1" or self.box_loss.l1_weight > 0
-                if self.box_coder == "distance" and by_codes:
-                    raise ValueError(
-                        "`assigner.kind: simota` gives objects to priors whose centre lies outside "
-                        "of them, which have no `box_coder: distance` to compare codes with; set "
-                        "that to delta, or take `box_loss: {kind: giou, l1_weight: 0}`"
                     )
             case "max_iou" | "paa" as kind:
                 if self.box_coder != "delta":

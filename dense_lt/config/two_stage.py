@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from dense_lt.config.box_losses import SampledBoxLossConfig
-from dense_lt.config.model import BackboneConfig, PyramidConfig
+from dense_lt.config.model import BackboneConfig
 from dense_lt.config.proposals import L1, DenseProposalsConfig, ProposalNetworkConfig
+from dense_lt.config.pyramids import PyramidConfig
 from dense_lt.config.region_losses import RegionLossConfig, SoftmaxLossConfig
 from dense_lt.config.section import Section
 from dense_lt.config.semantic import SemanticConfig
