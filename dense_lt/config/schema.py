@@ -56,11 +56,14 @@ def kept(old: type[BaseModel] | None, new: type[BaseModel] | None) -> frozenset[
 
 
 def default_choices(section: type[BaseModel]) -> dict[str, object]:
-    """The choice of every default, so that `optimizer.lr=0.01` need not repeat `kind: sgd`."""
+    """The choice of every default, so that `optimizer.lr=0.01` need not repeat `kind: sgd`.
+
+    With what a default states beside it, since a section that is begun is made anew.
+    """
     found: dict[str, object] = {}
     for name, field in section.model_fields.items():
         if name in choices([section]) and isinstance(field.default, str):
             found[name] = field.default
         elif isinstance(field.default, BaseModel) and (own := default_choices(type(field.default))):
-            found[name] = own
+            found[name] = field.default.model_dump(exclude_defaults=True) | own
     return found

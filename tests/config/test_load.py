@@ -157,6 +157,13 @@ def test_overrides_may_stand_in_any_order(write, overrides, expected):
         assert {key: attrgetter(key)(config) for key in expected} == expected
 
 
+def test_a_section_that_is_begun_keeps_what_its_default_states(write):
+    """The pyramid of two stages is another than that of one."""
+    model = load_config(write(MINIMAL), ["model.kind=two_stage", "model.pyramid.channels=64"]).model
+    assert (model.pyramid.levels, model.pyramid.above) == ((2, 6), "max_pool")
+    assert model.pyramid.channels == 64
+
+
 def test_lists_are_replaced_whole(write):
     path = write("model: {priors: {scales: [1, 2, 3]}}\n" + MINIMAL)
     assert load_config(path, ["model.priors.scales=[4]"]).model.priors.scales == (4.0,)
