@@ -202,7 +202,8 @@ def mapping(figure: Figure, comparison: Comparison, mapped: Sequence[Mapped | No
         axes.margins(y=0.2)
         axes.set_xlim(-0.02, 1.02)
         axes.set_title(title, loc="left", fontsize=10)
-    legend(figure, comparison, with_marker=True)
+    drawn = [place for place, own in enumerate(mapped) if own is not None]
+    legend(figure, comparison, with_marker=True, shown=drawn)
 
 
 def balance_by_step(figure: Figure, comparison: Comparison, quantities: Sequence[str]) -> None:

@@ -29,14 +29,21 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return max(1, min(len(labels), _LINE_CHARACTERS // (longest + 6)))
 
 
-def legend(figure: Figure, comparison: Comparison, *, with_marker: bool) -> None:
-    """A line per experiment, below the figure."""
+def legend(
+    figure: Figure,
+    comparison: Comparison,
+    *,
+    with_marker: bool,
+    shown: Sequence[int] | None = None,
+) -> None:
+    """A line per experiment, or for those at the places `shown`, below the figure."""
     from matplotlib.lines import Line2D
 
-    labels = [experiment.label for experiment in comparison.experiments]
+    places = range(len(comparison.experiments)) if shown is None else shown
+    labels = [comparison.experiments[place].label for place in places]
     handles = [
         Line2D([], [], color=s.colour, linestyle=s.dash, marker=s.marker if with_marker else "")
-        for s in map(series_style, range(len(labels)))
+        for s in map(series_style, places)
     ]
     figure.legend(
         handles,
