@@ -21,10 +21,10 @@ ACTIONS = ("score", "compare")
 
 SAME_NUMBERS = (
     *("device", "threads", "output", "data.workers", "data.prefetch_batches"),
-    *("data.cache_images_mb", "data.cache_annotations"),
-    *("evaluation.batch_size", "evaluation.resamples"),
+    *("data.cache_images_mb", "data.cache_annotations", "evaluation.resamples"),
 )
-"""Settings that change how a run is evaluated, but not what comes out."""
+"""Settings that change how a run is evaluated, but not what comes out. The batch size is none of
+them: images are padded to the largest of their batch, and group normalisation sees the padding."""
 
 LONGEST_NAME = 100
 """Characters of a folder's name that say what is different."""

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,8 +174,22 @@ def _check(jobs: Sequence[TrainingJob], at_once: int | None) -> None:
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise ConfigError(f"{twice[0]}: two runs would lie there; give each seed, and name, once")
     for job in jobs:
-        _check_kept(job)  # a single seed is not in the name, and lists share folders
-        annotation_files(load_config(job.config, job.overrides).data)
+        try:
+            data = load_config(job.config, job.overrides).data
+        except ConfigError as error:
+            raise ConfigError(_blamed_on(job, error)) from error
+        _check_kept(job)  # lists share folders
+        annotation_files(data)
+
+
+def _blamed_on(job: TrainingJob, error: ConfigError) -> str:
+    """What is wrong with the settings of a run, and of which."""
+    if "data.dataset.seed: unknown key" in str(error):
+        return (
+            f"{job.config}: data seeds are of the drawn data set, and this is another; leave "
+            "--data-seeds, or `data_seeds` of the list, out"
+        )
+    return f"{error}\n  in the run {job.folder.name}"
 
 
 def _check_kept(job: TrainingJob) -> None:
@@ -249,12 +264,32 @@ def plan(
             raise ConfigError(f"{config}: there is no such configuration file")
         for data_seed in data_seeds or [None]:
             for seed in seeds:
-                ends = [f"data{data_seed}"] if len(data_seeds or ()) > 1 else []
-                ends += [f"seed{seed}"] if len(seeds) > 1 else []
-                folder = "_".join([name or config.stem, *ends])
-                own = [f"name={folder}", f"output={out}", f"seed={seed}"]
+                data = f"_data{data_seed}" if len(data_seeds or ()) > 1 else ""
+                place = partial(_place, out, seed=seed, alone=len(seeds) == 1)
+                folder = place((name or config.stem) + data)
+                own = [f"name={folder.name}", f"output={out}", f"seed={seed}"]
                 own += [] if data_seed is None else [f"data.dataset.seed={data_seed}"]
-                after = None if init_from is None else out / "_".join([init_from, *ends])
+                after = None if init_from is None else place(init_from + data)
                 own += [] if after is None else [f"model.init_from={after}"]
-                jobs.append(TrainingJob(config, (*own, *overrides), out / folder, after))
+                jobs.append(TrainingJob(config, (*own, *overrides), folder, after))
     return jobs
+
+
+def _place(out: Path, name: str, *, seed: int, alone: bool) -> Path:
+    """Folder of a run: its seed is in the name unless it is `alone`.
+
+    Where one seed was trained before the others, or another one before, it is the folder that this
+    seed has, or one that is free.
+    """
+    plain, numbered = out / name, out / f"{name}_seed{seed}"
+    if numbered.exists() or _seed_of(plain) not in ({None, seed} if alone else {seed}):
+        return numbered
+    return plain
+
+
+def _seed_of(folder: Path) -> int | None:
+    """The seed of the run in `folder`; None if there is none."""
+    import yaml
+
+    path = folder / "config.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["seed"] if path.is_file() else None

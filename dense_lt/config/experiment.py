@@ -117,7 +117,8 @@ class EvaluationConfig(Section):
     """What is predicted and how it is scored."""
 
     batch_size: PositiveInt = 16
-    """Images per process and forward pass."""
+    """Images per process and forward pass. They are padded to the largest of them, and group
+    normalisation sees the padding, so another number changes scores a little."""
 
     iou_types: tuple[Literal["bbox", "segm"], ...] = Field(default=("bbox",), min_length=1)
     """What is scored: boxes, masks, or both; the first is the headline."""

@@ -95,7 +95,8 @@ def is_sweep(path: Path) -> bool:
     Raises:
         ConfigError: it is neither.
     """
-    return path.is_file() and "runs" in read_mapping(path)
+    # none of these is a key of a configuration, and one of them may be misspelt
+    return path.is_file() and not SweepConfig.model_fields.keys().isdisjoint(read_mapping(path))
 
 
 def load_sweep(path: Path) -> SweepConfig:

@@ -6,6 +6,7 @@ the metric must equal the official packages to the last bit.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +53,23 @@ class GroundTruth:
     not_exhaustive: Cells
     """Categories of which an image may hold more objects than are annotated."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Equal for the same images, categories, objects and lists of what was looked for.
+
+        In whatever order a file has them.
+        """
+        objects = (self.areas, *self.boxes.T, self.crowd, self.ignore, self.category, self.image)
+        order = np.lexsort(objects)
+        columns = [self.image_ids, self.category_ids, *(own[order] for own in objects)]
+        for cells in (self.negatives, self.not_exhaustive):
+            if cells is not None:
+                columns.append(np.sort(cells[0].astype(np.int64) * len(self.names) + cells[1]))
+        found = hashlib.sha256(repr((self.names, self.negatives is None)).encode())
+        for column in columns:
+            found.update(np.ascontiguousarray(column).tobytes())
+        return found.hexdigest()[:16]
 
     def labels_in_group(self, group: str) -> NDArray[np.int64]:
         """Indices of the categories in `group`; none when the groups are not known."""

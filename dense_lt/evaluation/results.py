@@ -56,6 +56,8 @@ class EvaluationResult:
     notes: tuple[str, ...] = ()
     """Why something is undefined, what was assumed, what was left out."""
     versions: dict[str, str] = field(default_factory=dict)
+    ground_truth: str | None = None
+    """Digest of the annotations; results of equal ones can be compared."""
     step: int | None = None
     config: dict[str, Any] | None = None
     seconds_per_image: float | None = None

@@ -159,6 +159,7 @@ def summarise(
             *(f"{name} is n/a: {reason}" for name, reason in undefined.items()),
         ),
         versions=_versions(settings, backend),
+        ground_truth=ground_truth.digest,
     )
 
 

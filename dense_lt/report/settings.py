@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from dense_lt.report.runs import Run
@@ -20,6 +21,9 @@ NAME_KEYS = ("name", "output")
 MASKS_KEY = "evaluation.iou_types"
 """Whether masks are scored beside boxes, which changes no score of boxes, but has a cost."""
 
+ROOT_KEY = "data.dataset.root"
+"""Where the data lie; on one machine another folder is other data."""
+
 START_KEY = "model.init_from"
 """The run whose weights were the start; in a sweep each seed has its own."""
 
@@ -29,7 +33,8 @@ SEEDS_IN_NAME = re.compile(r"([-_. ]+(data|seed)[-_]?\d*)+$")
 Kind = Literal["data or scoring", "model", "training", "machine"]
 
 # The first that fits decides; every other key is the model's. What is the machine's changes how
-# fast a run is or what it writes, not what it learns or how it is scored.
+# fast a run is or what it writes, not what it learns or how it is scored. Where the data lie is not
+# what they are: the ground truth has a digest, and the class table the counts of training images.
 _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         "machine",
@@ -37,7 +42,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
             *("environment.", "device", "threads", "data.workers", "data.prefetch_batches"),
             *("data.cache_images_mb", "data.cache_annotations"),
             *("data.dataset.folder", "data.dataset.root"),
-            *("evaluation.batch_size", "evaluation.resamples", "evaluation.iou_types"),
+            *("evaluation.resamples", "evaluation.iou_types"),
             *("train.log_every", "train.evaluate_every", "train.statistics_every"),
             *("train.checkpoint_every", "train.keep_checkpoints"),
             *("train.activation_checkpointing", "train.compile", "optimizer.fused"),
@@ -76,13 +81,16 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
 
 
 def different_settings(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    """Dotted keys in which two configurations differ, but for names and machine."""
+    """Dotted keys in which two configurations on one machine differ, but for names and speed."""
     flat, others = flatten(one), flatten(other)
+    for settings in (flat, others):
+        if isinstance(root := settings.get(ROOT_KEY), str):
+            settings[ROOT_KEY] = str(Path(root).resolve())
     return sorted(
         key
         for key in flat.keys() | others.keys()
         if key not in NAME_KEYS
-        and (_kind(key) != "machine" or key == MASKS_KEY)
+        and (_kind(key) != "machine" or key in (MASKS_KEY, ROOT_KEY))
         and flat.get(key) != others.get(key)
     )
 
@@ -101,6 +109,8 @@ def experiment_key(run: Run) -> str:
         if key not in (*SEED_KEYS, *NAME_KEYS) and _kind(key) != "machine"
     }
     kept.update(_scored_as(run))
+    if "data.dataset.seed" in flatten(run.config):  # which other ground truth belongs to
+        del kept["result.ground_truth"]
     return json.dumps(kept, sort_keys=True, default=str)
 
 
@@ -167,6 +177,7 @@ def _scored_as(run: Run) -> dict[str, object]:
         "result.max_detections": results.max_detections,
         **flatten(results.rules, "result.rules."),
         "result.images": results.counts.get("images", "-"),
+        "result.ground_truth": results.ground_truth or "-",
         "result.step": "-" if results.step is None else results.step,
     }
 

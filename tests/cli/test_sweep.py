@@ -281,15 +281,50 @@ def test_a_run_whose_start_was_trained_anew_is_not_kept(tmp_path, compared, caps
     assert main(command) == 2
 
 
-def test_a_single_seed_is_not_taken_for_another(tmp_path, compared, capsys):
+def test_a_seed_that_was_trained_alone_is_one_of_several_later(tmp_path, compared):
     efl = tmp_path / "efl.yaml"
     efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
     folder = tmp_path / "runs" / "efl"
     folder.mkdir(parents=True)
     save_config(load_config(efl, ["seed=0"]), folder / "config.yaml")
-    assert main(["sweep", str(efl), "--out", str(folder.parent)]) == 0
-    assert main(["sweep", str(efl), "--out", str(folder.parent), "--seeds", "1"]) == 2
-    assert "was made with other settings (seed)" in capsys.readouterr().err
+    command = ["sweep", str(efl), "--out", str(folder.parent)]
+    for seeds, folders in (
+        (["0"], ["efl"]),
+        (["1"], ["efl_seed1"]),
+        (["0", "1"], ["efl", "efl_seed1"]),
+    ):
+        assert main([*command, "--seeds", *seeds]) == 0
+        assert compared.folders == folders
+    folder.rename(folder.with_name("efl_seed0"))
+    assert main([*command, "--seeds", "0"]) == 0
+    assert compared.folders == ["efl_seed0"]
+
+
+def test_other_data_are_not_those_of_a_run_that_is_there(tmp_path, compared, capsys):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"base: {ROOT}/configs/own_data.yaml")
+    folder = tmp_path / "runs" / "own"
+    folder.mkdir(parents=True)
+    save_config(load_config(own, [f"data.dataset.root={tmp_path}/a"]), folder / "config.yaml")
+    command = ["sweep", str(own), "--out", str(folder.parent)]
+    assert main([*command, f"data.dataset.root={tmp_path}/b/../a"]) == 0
+    assert main([*command, f"data.dataset.root={tmp_path}/b"]) == 2
+    assert "was made with other settings (data.dataset.root)" in capsys.readouterr().err
+
+
+def test_data_seeds_of_other_data_than_the_drawing_are_refused(tmp_path, compared, capsys):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"base: {ROOT}/configs/own_data.yaml")
+    command = ["sweep", str(own), f"data.dataset.root={tmp_path}", "--data-seeds", "0", "1"]
+    assert main([*command, "--out", str(tmp_path / "runs")]) == 2
+    assert "own.yaml: data seeds are of the drawn data set" in capsys.readouterr().err
+
+
+def test_a_list_with_a_wrong_word_for_its_runs_is_still_a_list(tmp_path, capsys):
+    path = tmp_path / "table.yaml"
+    path.write_text("out: runs\nrunz: []\n")
+    assert main(["sweep", str(path)]) == 2
+    assert "table.yaml: runz: unknown key; did you mean runs?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

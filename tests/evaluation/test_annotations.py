@@ -45,6 +45,18 @@ def test_columns_are_sorted_by_id_and_point_at_each_other():
     assert [cells.tolist() for cells in truth.not_exhaustive] == [[0], [0]]
 
 
+def test_the_digest_is_that_of_what_is_annotated():
+    document = _document()
+    digest = _read(document).digest
+    shuffled = {**document, "annotations": document["annotations"][::-1]}
+    assert _read(shuffled).digest == digest
+    moved = [dict(own) for own in document["annotations"]]
+    moved[0]["bbox"] = [x + 0.5 for x in moved[0]["bbox"]]
+    assert _read({**document, "annotations": moved}).digest != digest
+    images = [{**own, "neg_category_ids": []} for own in document["images"]]
+    assert _read({**document, "images": images}).digest != digest
+
+
 def test_what_a_plain_coco_file_lacks_is_assumed_and_said():
     document = _document()
     for image in document["images"]:

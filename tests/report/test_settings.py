@@ -25,6 +25,26 @@ def test_the_machine_does_not_make_another_experiment(make_run):
     assert experiment_key(first) == experiment_key(second)
 
 
+def test_other_objects_are_another_experiment_but_for_seeds_of_the_drawing(make_run):
+    runs = [make_run(name, seed=seed) for seed, name in enumerate("ab")]
+    for run, digest in zip(runs, ("1f", "2e"), strict=True):
+        object.__setattr__(run.results, "ground_truth", digest)
+    assert experiment_key(runs[0]) == experiment_key(runs[1])
+    assert differences(*runs)["result.ground_truth"] == (("1f", "2e"), "data or scoring")
+    for run in runs:
+        del run.config["data"]["dataset"]["seed"]
+    assert experiment_key(runs[0]) != experiment_key(runs[1])
+
+
+def test_the_size_of_evaluated_batches_is_no_matter_of_the_machine(make_run):
+    """Group normalisation sees how images are padded."""
+    first, second = make_run("a"), make_run("b")
+    for run, size in ((first, 4), (second, 1)):
+        run.config.setdefault("evaluation", {})["batch_size"] = size
+    assert experiment_key(first) != experiment_key(second)
+    assert differences(first, second)["evaluation.batch_size"][1] == "data or scoring"
+
+
 def test_each_seed_may_go_on_from_a_run_of_its_own_seed(make_run):
     runs = [make_run(f"bags_seed{s}", seed=s) for s in (0, 1)]
     for seed, run in enumerate(runs):
