@@ -137,6 +137,11 @@ def _results_path(folder: Path) -> Path:
             return path
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such run folder")
+    if not (folder / "config.yaml").is_file():
+        raise DataError(
+            f"{folder}: this is no folder of a run (it has no config.yaml), and holds no "
+            "results.json; name the folder of a run, such as runs/NAME"
+        )
     raise DataError(
         f"{folder}: this run has no evaluation/results.json; train it to its end with --resume, or "
         f"evaluate it as it is with `dense-lt eval {folder}`"

@@ -77,6 +77,9 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 def test_a_run_without_results_says_how_to_get_them(tmp_path):
     (tmp_path / "run").mkdir()
+    with pytest.raises(DataError, match=r"no folder of a run .* no config\.yaml"):
+        read_run(tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").touch()
     with pytest.raises(
         DataError, match=r"no evaluation/results\.json; train it to its end with --resume, or"
     ):
