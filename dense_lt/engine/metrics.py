@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dense_lt.balance.statistics import named_statistics
 from dense_lt.data.categories import GROUPS, CategoryTable
+from dense_lt.engine.box_watch import BoxWatch
 from dense_lt.engine.score_watch import ScoreWatch
 from dense_lt.engine.step import StepResult
 from dense_lt.engine.writers import Metrics, MetricWriter, StatisticsWriter
@@ -69,6 +70,7 @@ class Recorder:
         self._statistics_writer = statistics_writer
         self._equalizing = equalizing
         self._scores = ScoreWatch(detector, categories) if writers else None
+        self._boxes = BoxWatch(detector)
         self._started = time.monotonic()
         self._step_started = self._started
         self._clear()
@@ -100,16 +102,17 @@ class Recorder:
 
     def log(self, step: int) -> None:
         """Write the means since the last line, and start the next. All processes meet here."""
-        means = distributed.mean_over_processes(
-            torch.stack([total.double() for total in self._sums.values()]) / self._steps
-        )
-        values: dict[str, float | None] = dict(zip(self._sums, means.tolist(), strict=True))
+        sums = {name: total.double() for name, total in self._sums.items()} | self._boxes.take()
+        means = distributed.mean_over_processes(torch.stack(list(sums.values())) / self._steps)
+        values: dict[str, float | None] = dict(zip(sums, means.tolist(), strict=True))
+        boxes = self._boxes.judge(values, steps=self._steps, processes=distributed.world_size())
         losses = [value or 0.0 for name, value in values.items() if name.startswith("loss/")]
         per_step = (time.monotonic() - self._started) / (step - self._done_before)
         values = {
             "time": round(time.time(), 3),
             "loss": sum(losses),
             **values,
+            **boxes,
             "lr": self._lr,
             "images_per_second": self._images * distributed.world_size() / self._seconds,
             "data_wait": self._waited / self._steps,

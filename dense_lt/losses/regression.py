@@ -84,6 +84,16 @@ class SumOfBoxLosses(NamedTuple):
         return total
 
 
+def fades_with_iou(loss: BoxLoss) -> bool:
+    """Whether boxes that overlap nothing cost nothing: weighted by IoU, without another term.
+
+    The sum of the weights, by which the cost is divided, counts as at least 1 (see `mean_cost`).
+    """
+    if isinstance(loss, SumOfBoxLosses):
+        return all(fades_with_iou(part) for part in loss.losses)
+    return getattr(loss, "weighting", None) == "iou"
+
+
 def mean_cost(
     costs: Tensor,
     placed: PlacedBoxes,

@@ -61,6 +61,7 @@ class DenseLoss(nn.Module):
         self.box = box
         self.quality_weight = quality_weight
         self.quality_target = quality_target
+        self._ious: Tensor | None = None
 
     @property
     def needs_predictions(self) -> bool:
@@ -92,6 +93,7 @@ class DenseLoss(nn.Module):
                 normalizer = normalizer_over_processes(assignment.weights.sum())
             placed = self._decode_positives(predictions, priors, assignment)
             iou = placed.iou
+            self._note_ious(placed)
             losses = {"box": self.box(placed, normalizer)}
             if predictions.quality is not None:
                 logits = torch.cat(predictions.quality, dim=1)[assignment.images, assignment.rows]
@@ -102,6 +104,19 @@ class DenseLoss(nn.Module):
             predictions, priors, assignment, iou, normalizer, classifiers, checked=checked
         )
         return {"classification": cost, **losses}
+
+    def take_ious(self) -> Tensor | None:
+        """(2,) float64: IoUs of the positives' boxes and their number, summed since the last call.
+
+        On the device, for one process; None where there was no call of the loss.
+        """
+        taken, self._ious = self._ious, None
+        return taken
+
+    @torch.no_grad()
+    def _note_ious(self, placed: PlacedBoxes) -> None:
+        sums = torch.stack([placed.iou.sum(), placed.weights.sum()]).double()
+        self._ious = sums if self._ious is None else self._ious + sums
 
     @torch.no_grad()
     def assign(

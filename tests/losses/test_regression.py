@@ -8,6 +8,7 @@ from dense_lt.losses.regression import (
     PlacedBoxes,
     SmoothL1BoxLoss,
     SumOfBoxLosses,
+    fades_with_iou,
 )
 from dense_lt.ops.box_coding import DeltaBoxCoder
 from dense_lt.ops.boxes import paired_iou
@@ -101,3 +102,11 @@ def test_stored_runs_of_the_first_version_still_load():
     assert read({"kind": "giou", "iou_weighted": True}) == GIoULossConfig()
     with pytest.raises(ValidationError, match="iou_weighted"):
         read({"kind": "giou", "iou_weighted": False, "weighting": "iou"})
+
+
+def test_only_a_loss_weighted_by_iou_throughout_fades_with_it():
+    fading, steady = GIoUBoxLoss(weighting="iou"), GIoUBoxLoss(weighting="centerness")
+    assert fades_with_iou(fading)
+    assert fades_with_iou(SumOfBoxLosses((fading, fading)))
+    assert not fades_with_iou(steady)
+    assert not fades_with_iou(SumOfBoxLosses((fading, SmoothL1BoxLoss(DeltaBoxCoder()))))

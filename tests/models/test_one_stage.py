@@ -92,6 +92,16 @@ def test_training_notes_positive_and_negative_gradient():
     assert (statistics.negative > 0).all()
 
 
+def test_the_ious_of_positives_are_kept_until_they_are_taken():
+    detector = build()
+    for _ in range(2):
+        detector(images_of(SIZES), TARGETS)
+    iou, positives = detector.loss.take_ious().tolist()
+    assert positives == 2 * detector.count_positives(images_of(SIZES), TARGETS).item()
+    assert 0.1 * positives < iou < positives
+    assert detector.loss.take_ious() is None
+
+
 def test_every_parameter_gets_a_gradient_even_without_objects():
     detector = build(head={"level_scales": True})
     for targets in (TARGETS, [target(), target()]):
