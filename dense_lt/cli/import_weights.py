@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, build, import, write."""
+    from dense_lt.utils.weight_files import read_weights
+
     out: Path = arguments.out
     _check_free(out)
     stored = read_weights(arguments.file)
@@ -128,33 +129,6 @@ def _write_run(out: Path, detector: Detector, config: ExperimentConfig) -> None:
         versions=dict(versions()),
     )
     save_checkpoint(run.checkpoints, checkpoint, keep=1)
-
-
-def read_weights(path: Path) -> Mapping[str, object]:
-    """What a .safetensors or .pth file holds; no code in it is run.
-
-    Raises:
-        DataError: it cannot be read like that.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (OSError, RuntimeError, EOFError, pickle.PickleError, SafetensorError) as error:
-        raise DataError(
-            f"{path}: cannot be read without running code that it may contain: {error}. Where you "
-            "trust it, load it with torch, and save its state dict alone: torch.save(loaded["
-            "'model'], 'weights.pth'), or loaded['state_dict'] for mmdetection"
-        ) from error
-    if not isinstance(stored, Mapping):
-        raise DataError(f"{path}: holds a {type(stored).__name__}, expected a state dict")
-    return stored
 
 
 def _source_of(stored: Mapping[str, object], path: Path) -> str:

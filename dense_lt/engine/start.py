@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dense_lt.balance.statistics import named_statistics
 from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint
 from dense_lt.utils.errors import ConfigError, DataError
+from dense_lt.utils.weight_files import read_weights
 
 _NAMES_SHOWN = 4
 
@@ -126,17 +123,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"{path}: there is no such run or file to take weights from; train that run first, or "
             "set model.init_from to another"
         )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.PickleError) as error:
-        raise DataError(f"{path}: cannot be read as weights: {error}") from error
+    stored = read_weights(path)
     for key in ("state_dict", "model"):
-        if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
-            stored = stored[key]
-    if not isinstance(stored, Mapping):
-        raise DataError(f"{path}: holds no weights but {type(stored).__name__}")
+        inner = stored.get(key)
+        if isinstance(inner, Mapping):
+            stored = inner
     return {name: value for name, value in stored.items() if isinstance(value, Tensor)}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dense_lt.models.frozen_norm import freeze_norms
 from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.weight_files import read_weights
 
 PROBE_SIZES = ((64, 64), (96, 128))
 """Two input sizes, (height, width), that every usable backbone must accept."""
@@ -160,6 +161,8 @@ def _create(
             ) from error
     if not weights.is_file():
         raise ConfigError(f"model.backbone.weights: there is no file {weights}")
+    if weights.suffix not in (".npz", ".npy"):
+        read_weights(weights)  # says what is wrong with a file that is none; timm does not
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = create()

@@ -70,7 +70,7 @@ def test_weights_that_fit_nowhere_are_refused(tiny_detector, tmp_path):
 
 def test_a_file_that_is_no_weights_is_named(tiny_detector, tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"weights\.pth: cannot be read as weights"):
+    with pytest.raises(DataError, match=r"weights\.pth: is no file of weights.*it is text"):
         init_from(tiny_detector(), tmp_path / "weights.pth")
 
 

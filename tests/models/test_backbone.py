@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dense_lt.models.backbone import Backbone, usable_backbones
-from dense_lt.utils.errors import ConfigError
+from dense_lt.utils.errors import ConfigError, DataError
 
 SMALL = {"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1]}
 
@@ -125,6 +125,14 @@ def test_weights_of_another_model_are_refused(tmp_path):
 def test_a_missing_file_of_weights_is_named():
     with pytest.raises(ConfigError, match=r"weights: there is no file absent\.pth"):
         make(weights=Path("absent.pth"))
+
+
+def test_a_damaged_file_of_weights_is_told_as_such(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file(make().body.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"weights\.safetensors: is no file.*it ends early"):
+        make(weights=path)
 
 
 def test_loading_weights_leaves_the_random_state_alone(tmp_path):
