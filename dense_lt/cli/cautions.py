@@ -17,11 +17,15 @@ from dense_lt.models.backbone import Backbone
 
 logger = logging.getLogger(__name__)
 
+RATIO_READERS = ("equalized_focal", "equalized_quality_focal", "eql_v2", "eql_v2_focal")
+"""Losses that the gradient ratio shapes; `softmax_eql` reads one of the sums it is made of."""
+
 
 def warn_of_settings(config: ExperimentConfig, parts: TrainingParts) -> None:
     """Tell each doubt in a line of the log, once."""
     warn_if_frozen_at_random(config.model)
     warn_if_no_norm_is_meant(config.model.backbone, parts.detector)
+    warn_if_ratio_is_not_read(config.model)
     warn_if_best_is_last(config.train, parts.periods)
 
 
@@ -36,22 +40,26 @@ def starts_from(model: ModelConfig) -> str:
 
 
 def warn_if_frozen_at_random(model: ModelConfig) -> None:
-    """Tell when parts of the backbone are kept as they are though nothing was loaded into them."""
+    """Tell when parts of the model are kept as they are though nothing was loaded."""
     backbone = model.backbone
     if backbone.pretrained or backbone.weights is not None or model.init_from is not None:
         return
     kept = {}
     if backbone.frozen_stages:
-        kept[f"model.backbone.frozen_stages: {backbone.frozen_stages}"] = "frozen_stages=0"
+        kept[f"model.backbone.frozen_stages: {backbone.frozen_stages}"] = (
+            "model.backbone.frozen_stages=0"
+        )
     if backbone.norm in ("frozen", "fixed_statistics"):
-        kept[f"model.backbone.norm: {backbone.norm}"] = "norm=train or group"
+        kept[f"model.backbone.norm: {backbone.norm}"] = "model.backbone.norm=train or group"
+    if model.frozen:
+        kept[f"model.frozen: {list(model.frozen)}"] = "model.frozen=[]"
     if kept:
         logger.warning(
             "%s: kept as made by chance, because the backbone starts from random weights; set "
             "model.backbone.pretrained=true, model.backbone.weights=FILE or model.init_from=RUN, "
             "or else %s",
             ", ".join(kept),
-            " and ".join(f"model.backbone.{mend}" for mend in kept.values()),
+            " and ".join(kept.values()),
         )
 
 
@@ -67,6 +75,23 @@ def warn_if_no_norm_is_meant(section: BackboneConfig, detector: nn.Module) -> No
             "model.backbone.norm=train (model.backbone.frozen_stages keeps stages as they are)",
             section.norm,
             section.name,
+        )
+
+
+def warn_if_ratio_is_not_read(model: ModelConfig) -> None:
+    """Tell when the gradient ratio is corrected for a loss that does not look at it."""
+    loss = model.loss
+    unread = [("common_negative", loss.statistics.common_negative)]
+    if loss.kind != "softmax_eql":
+        unread.append(("count_prior", loss.statistics.count_prior))
+    given = ", ".join(f"model.loss.statistics.{key}: {value:g}" for key, value in unread if value)
+    if given and loss.kind not in RATIO_READERS:
+        logger.warning(
+            "%s changes only the ratios in the log: the loss %s does not look at them; those that "
+            "do are %s",
+            given,
+            loss.kind,
+            ", ".join(RATIO_READERS),
         )
 
 
