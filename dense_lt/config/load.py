@@ -24,7 +24,7 @@ from dense_lt.config.yaml_files import Required, parse, read_mapping
 from dense_lt.utils.errors import ConfigError
 
 Origins = dict[str, str]
-"""Dotted key -> the file or override that set it last."""
+"""Dotted key -> the file or override that set it last, in the order in which they were set."""
 
 ROOT: Sections = (ExperimentConfig,)
 """What the whole of a configuration is."""
@@ -107,6 +107,7 @@ def _merge(
     section = chosen(candidates, {**old, **new})
     for key, value in new.items():
         dotted = f"{prefix}{key}"
+        origins.pop(dotted, None)  # what is set last stands at the end
         origins[dotted] = source
         if isinstance(value, dict):
             if not isinstance(old.get(key), dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ MAX_SHOWN = 80
 def describe(
     error: ValidationError,
     raw: Mapping[str, object],
-    origins: Mapping[str, str],
+    origins: dict[str, str],
     default_source: str,
     root: type[BaseModel] = ExperimentConfig,
 ) -> str:
@@ -28,7 +29,7 @@ def describe(
     Args:
         error: what pydantic found.
         raw: the merged mapping that was validated.
-        origins: dotted key -> file or override that set it.
+        origins: dotted key -> file or override that set it, those set last at the end.
         default_source: file to name for a key that nobody set.
         root: the section that `raw` was to be.
     """
@@ -39,7 +40,7 @@ def describe(
             continue  # pydantic counts the valid items alone, and names the others beside this
         keys = _typed_keys(finding["loc"], raw)
         dotted = ".".join(keys)
-        source = _origin(keys, origins) or default_source
+        source = _blamed(finding, keys, origins) or _origin(keys, origins) or default_source
         where = f"{source}: {dotted}: " if dotted else f"{source}: "
         lines.append(where + _what(finding, keys, raw, root))
     return "\n".join(dict.fromkeys(lines))
@@ -63,6 +64,21 @@ def _typed_keys(location: Sequence[int | str], raw: object) -> list[str]:
             break  # a branch of a plain union, such as `bool` in `"auto" | bool`
         keys.append(str(part))
     return keys
+
+
+def _blamed(finding: Mapping[str, Any], keys: Sequence[str], origins: dict[str, str]) -> str | None:
+    """Who made the choice to which a missing key belongs, or set last what a message names.
+
+    Without that the last override of a section would be named, whatever it sets.
+    """
+    if finding["type"] == "missing":
+        section, named = keys[:-1], ["kind"]
+    elif finding["type"] == "value_error":
+        section, named = keys, ["kind", *re.findall(r"`([\w.]+)", finding["msg"])]
+    else:
+        return None
+    dotted = {".".join([*section, key]) for key in named}
+    return next((origins[key] for key in reversed(origins) if key in dotted), None)
 
 
 def _origin(keys: Sequence[str], origins: Mapping[str, str]) -> str | None:

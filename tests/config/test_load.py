@@ -329,6 +329,38 @@ def test_a_missing_file_is_named():
         load_config(Path("absent.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "blamed"),
+    [
+        (
+            ("data.dataset.kind=lvis", "data.dataset.root=x"),
+            "override 'data.dataset.kind=lvis': data",
+        ),
+        (
+            ("schedule.milestones=[3, 2]", "schedule.unit=epochs"),
+            r"override 'schedule.milestones=[3, 2]': schedule: `milestones` must rise",
+        ),
+        (
+            ("model.head.channels=100", "model.head.num_convs=1"),
+            "override 'model.head.channels=100'",
+        ),
+    ],
+)
+def test_the_setting_that_a_message_is_about_is_blamed_and_not_the_last(write, overrides, blamed):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(MINIMAL), overrides)
+    assert blamed in str(caught.value)
+
+
+def test_of_two_settings_that_do_not_fit_the_one_set_last_is_blamed(write):
+    write("model: {head: {norm_groups: 32, channels: 64}}", "base.yaml")
+    path = write("base: base.yaml\n" + MINIMAL)
+    for override in ("model.head.channels=100", "model.head.norm_groups=7"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, [override, "model.head.num_convs=1"])
+        assert str(caught.value).startswith(f"override {override!r}: model.head: `norm_groups`")
+
+
 def test_a_wrong_key_is_blamed_on_the_base_file_that_has_it(write):
     write("model: {hed: {}}", "base.yaml")
     with pytest.raises(ConfigError, match=r"base\.yaml: model\.hed: unknown key"):
