@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 HELP = "list the timm backbones that can feed a feature pyramid"
 
@@ -18,11 +19,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one name a line; 1 if none matches."""
-    from dense_lt.models.backbone import usable_backbones
+    """Print one name a line; 1 if none matches, and then why."""
+    from dense_lt.models.backbone import usable_backbones, why_no_backbone
 
     found = False
     for name in usable_backbones(arguments.pattern):
         found = True
         print(name, flush=True)  # noqa: T201 - the command's output
+    if not found:
+        print(why_no_backbone(arguments.pattern), file=sys.stderr)  # noqa: T201 - likewise
     return 0 if found else 1

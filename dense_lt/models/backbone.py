@@ -105,6 +105,26 @@ def usable_backbones(pattern: str = "*") -> Iterator[str]:
             continue
 
 
+def why_no_backbone(pattern: str) -> str:
+    """What to say where `usable_backbones` gives none for `pattern`."""
+    models = timm.list_models(pattern)
+    if models:
+        return (
+            f"timm {timm.__version__} has {', '.join(models[:3])}, but no feature maps of it at "
+            "several strides; docs/backbones.md tells of plain vision transformers"
+        )
+    longer = timm.list_models(f"{pattern}*")
+    hint = _close_to(pattern)
+    if longer and "*" not in pattern:
+        hint = f"; a star finds longer names: '{pattern}*', such as {', '.join(longer[:3])}"
+    return f"timm {timm.__version__} has no {pattern!r}{hint}"
+
+
+def _close_to(name: str) -> str:
+    close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5)
+    return f"; close to it: {', '.join(close)}" if close else ""
+
+
 def _feature_info(body: nn.Module) -> FeatureInfo:
     return cast(FeatureInfo, body.feature_info)
 
@@ -112,9 +132,9 @@ def _feature_info(body: nn.Module) -> FeatureInfo:
 def _available_strides(name: str, options: Mapping[str, Any]) -> list[int]:
     """Stride of every feature map of the model, without allocating its weights."""
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5)
-        hint = f"; close to it: {', '.join(close)}" if close else ""
-        raise ConfigError(f"model.backbone.name: timm {timm.__version__} has no {name!r}{hint}")
+        raise ConfigError(
+            f"model.backbone.name: timm {timm.__version__} has no {name!r}{_close_to(name)}"
+        )
     try:
         with torch.device("meta"):
             body = timm.create_model(name, features_only=True, pretrained=False, **options)
