@@ -81,8 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _predict(todo, out, trained, arguments.min_score, entries, unreadable)
     except KeyboardInterrupt:  # the pictures that are there keep their objects beside them
-        _write(out, arguments, trained, entries, unreadable)
-        sys.stderr.write(f"\ninterrupted; {out / RESULTS} has {len(entries)} images\n")
+        _write(out, arguments, trained, entries, unreadable, interrupted=True)
+        sys.stderr.write(
+            f"\ninterrupted; {out / RESULTS} has {len(entries)} of {len(paths)} images\n"
+        )
         raise
     _write(out, arguments, trained, entries, unreadable)
     _report(out, entries, arguments.min_score)
@@ -207,6 +209,8 @@ def _write(
     trained: TrainedDetector,
     entries: list[dict[str, Any]],
     unreadable: dict[str, str],
+    *,
+    interrupted: bool = False,
 ) -> None:
     """What was found, and with what, as JSON."""
     results = {
@@ -215,6 +219,7 @@ def _write(
         "checkpoint": str(trained.checkpoint),
         "step": trained.step,
         "min_score": arguments.min_score,
+        "interrupted": interrupted,
         "images": entries,
         "unreadable": unreadable,
     }

@@ -221,6 +221,7 @@ def test_what_the_predictions_are_from_is_noted(folder, images, tmp_path):
     assert noted["min_score"] == 0.25
     assert noted["images"][0]["picture"] is None
     assert noted["unreadable"] == {}
+    assert not noted["interrupted"]
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
 
 
@@ -263,6 +264,10 @@ def test_an_interrupted_command_keeps_the_objects_of_its_pictures(
     draw = predict_command._draw
     monkeypatch.setattr("dense_lt.cli.predict._draw", interrupted)
     assert predict(folder, images, tmp_path) == 130
-    assert f"interrupted; {tmp_path / 'predictions.json'} has 1 images" in capsys.readouterr().err
-    (entry,) = json.loads((tmp_path / "predictions.json").read_text())["images"]
+    assert (
+        f"interrupted; {tmp_path / 'predictions.json'} has 1 of 3 images" in capsys.readouterr().err
+    )
+    written = json.loads((tmp_path / "predictions.json").read_text())
+    (entry,) = written["images"]
+    assert written["interrupted"]
     assert [path.name for path in tmp_path.glob("*.png")] == [entry["picture"]]
