@@ -15,6 +15,8 @@ from dense_lt.config.pyramids import PathAggregationConfig, PyramidConfig
 from dense_lt.config.section import Section
 from dense_lt.config.start import DetectorSection
 
+_FCOS = "; configs/_base/head_fcos.yaml, named last in `base`, sets all that FCOS needs"
+
 
 class BackboneConfig(Section):
     """A timm model that gives feature maps.
@@ -188,12 +190,13 @@ class DenseNetworkConfig(Section):
                     raise ValueError(
                         "`assigner.kind: center` needs one prior per location but `priors` has "
                         f"{self.priors.num_per_location}; set `priors.scales: [1.0]` and "
-                        "`priors.ratios: [1.0]`"
+                        f"`priors.ratios: [1.0]`{_FCOS}"
                     )
                 if self.box_coder != "distance":
                     raise ValueError(
                         "`assigner.kind: center` learns the distances from a point to the sides "
                         f"of its object, got `box_coder: {self.box_coder}`; set it to distance"
+                        f"{_FCOS}"
                     )
             case "max_iou" | "paa" as kind:
                 if self.box_coder != "delta":

@@ -281,12 +281,12 @@ BAD_SETTINGS = [
     (
         "",
         ("model.assigner.kind=center", "model.box_coder=distance"),
-        r"needs one prior per location but `priors` has 2; set `priors\.scales: \[1\.0\]`",
+        r"needs one prior per location but `priors` has 2; set `priors\.scales.*head_fcos\.yaml",
     ),
     (
         "",
         ("model.assigner.kind=center", "model.priors.scales=[1]"),
-        r"distances from a point .* got `box_coder: delta`; set it to distance",
+        r"distances from a point .* got `box_coder: delta`; set it to distance.*head_fcos\.yaml",
     ),
     (
         "",
