@@ -22,7 +22,7 @@ class StatisticsConfig(Section):
     """Least surplus of negative gradient of a class, in mean positive gradients of a class.
 
     It keeps a ratio below 1 where the published form (0) would leave the focal loss untouched;
-    0.05 was used on small data. See docs/losses.md.
+    0.02 on small data. See docs/losses.md.
     """
 
 

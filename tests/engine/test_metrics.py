@@ -129,7 +129,7 @@ def test_inactive_equalized_focal_loss_is_told_with_what_to_change(caplog):
     assert "EFL is inactive with this prior and learning rate" in caplog.text
     assert "mean gradient ratio of rare classes above 0.95 (it is 0.970)" in caplog.text
     assert "raise model.head.prior_probability" in caplog.text
-    assert "common_negative=0.05" in caplog.text
+    assert "common_negative=0.02" in caplog.text
 
 
 def test_without_rare_classes_common_ones_count(caplog):
