@@ -37,7 +37,8 @@ def model_settings(head: str, **changed: object) -> dict:
     name = "yolox_ip_s" if head == "yolox_ip" else f"head_{head}"
     path = BASES / f"{name}.yaml"
     settings = yaml.safe_load(path.read_text())["model"] if path.is_file() else {}
-    own = {"channels": 8, "num_convs": 1, "norm_groups": 2}
+    # boxes of all sizes would differ by more pixels, as torch's own start of YOLOX-IP makes them
+    own = {"channels": 8, "num_convs": 1, "norm_groups": 2, "initialization": "normal"}
     start = {"prior_probability": 0.1, "quality_prior_probability": 0.5}
     settings["head"] = {**settings.get("head", {}), **own, **start}
     settings["inference"] = {**settings.get("inference", {}), **LIMITS}

@@ -68,7 +68,7 @@ def check(found, categories, figures):
     assert found["errors"] == []
     assert found["scripts"] == 3  # the page's own, and the two of this test
     assert found["outside"] == 0
-    assert len(found["drawings"]) == figures == 15
+    assert len(found["drawings"]) == figures == 14
     assert all(wide > 300 and high > 100 for wide, high in found["drawings"])
     assert found["titles"] >= 6 * 45  # three figures of points, two runs
     assert "focal, rare classes: right 50.0 %" in found["bars"]
