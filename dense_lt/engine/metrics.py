@@ -220,9 +220,10 @@ def warn_if_inactive(loss: str, ratios: Mapping[str, float | None]) -> bool:
         return False
     _logger.warning(
         "%s is inactive with this prior and learning rate: mean gradient ratio of %s classes above "
-        "%.2f (it is %.3f), so it trains like the loss that it equalizes. "
-        "Set model.loss.statistics.common_negative=0.02, or raise model.head.prior_probability "
-        "(0.1 on small data), or lower optimizer.lr; docs/losses.md says more.",
+        "%.2f (it is %.3f), so it trains like the loss that it equalizes. If rare classes stay "
+        "behind, raise model.head.prior_probability (0.1 on small data), or set "
+        "model.loss.statistics.common_negative=0.02, or lower optimizer.lr; docs/losses.md says "
+        "more.",
         loss,
         group,
         INACTIVE_RATIO,
