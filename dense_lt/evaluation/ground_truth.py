@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class GroundTruth:
     """Categories of which an image may hold more objects than are annotated."""
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property  # every protocol and every evaluation of a run asks for it
     def digest(self) -> str:
         """Equal for the same images, categories, objects and lists of what was looked for.
 

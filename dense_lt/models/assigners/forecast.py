@@ -38,8 +38,9 @@ class ClassScores:
         """(n, m) float32 scores of `rows` (n,) for the classes `labels` (m,); None: all."""
         columns = None
         if labels is not None:
-            beyond = range(self.num_classes, self._levels[0].shape[1])
-            columns = torch.cat([labels, torch.tensor(beyond, dtype=torch.int64).to(labels)])
+            width = self._levels[0].shape[1]
+            beyond = torch.arange(self.num_classes, width, device=labels.device)
+            columns = torch.cat([labels, beyond])
         if rows is None:
             chosen = (own if columns is None else own[:, columns] for own in self._levels)
             return torch.cat([self._to_scores(own) for own in chosen])
