@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dense_lt.cli.sweep_checks import check, draw_data, planned, stored_settings
 from dense_lt.utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(overrides=[])
     parser.add_argument(
         "--out", type=Path, help="folder of the runs and the page; a list has one of its own"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the settings, say what would be trained, and train nothing",
     )
     configure_repeats(parser)
 
@@ -79,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         data_seeds=arguments.data_seeds,
         overrides=overrides,
         at_once=arguments.jobs,
+        dry_run=arguments.dry_run,
     )
 
 
@@ -106,7 +113,7 @@ def _sweep_list(path: Path, arguments: argparse.Namespace, overrides: Sequence[s
     page = out / path.stem
     if any(job.folder == page for job in jobs):
         raise ConfigError(f"{path}: a run is called {path.stem}, as the list is; rename one")
-    return _train_and_compare(jobs, page, at_once=arguments.jobs)
+    return _train_and_compare(jobs, page, at_once=arguments.jobs, dry_run=arguments.dry_run)
 
 
 def sweep(
@@ -117,11 +124,13 @@ def sweep(
     data_seeds: Sequence[int] | None,
     overrides: Sequence[str],
     at_once: int | None,
+    dry_run: bool = False,
 ) -> int:
     """Train every configuration with every seed into folders below `out`; compare them there.
 
     A run that is finished is kept, one that was interrupted goes on; one that fails is told at the
-    end, and left out of the comparison. The first configuration is the reference.
+    end, and left out of the comparison. The first configuration is the reference. With `dry_run`
+    the runs are checked and named, and nothing is trained, drawn or written.
 
     Returns:
         0, or the largest exit status of a run that failed.
@@ -130,14 +139,20 @@ def sweep(
         ConfigError: a configuration is missing, or two have the same name.
     """
     jobs = plan(configs, out, seeds=seeds, data_seeds=data_seeds, overrides=overrides)
-    return _train_and_compare(jobs, out / "comparison", at_once=at_once)
+    return _train_and_compare(jobs, out / "comparison", at_once=at_once, dry_run=dry_run)
 
 
-def _train_and_compare(jobs: Sequence[TrainingJob], page: Path, *, at_once: int | None) -> int:
+def _train_and_compare(
+    jobs: Sequence[TrainingJob], page: Path, *, at_once: int | None, dry_run: bool
+) -> int:
     from dense_lt.cli import compare
     from dense_lt.cli.jobs import run_jobs
 
-    _check(jobs, at_once)
+    check(jobs, at_once)
+    if dry_run:
+        sys.stdout.write(planned(jobs))
+        return 0
+    draw_data(jobs)
     try:
         failures = run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
     except KeyboardInterrupt:
@@ -161,74 +176,6 @@ def _told(failures: Sequence[Failure], *, of: int, reference: str | None) -> str
     if reference is not None:
         lines.append(f"The comparison is of the other {of - len(failures)}, against {reference}.")
     return "\n".join(lines) + "\n"
-
-
-def _check(jobs: Sequence[TrainingJob], at_once: int | None) -> None:
-    """Find what is wrong before anything is trained, and draw data that runs share once."""
-    from dense_lt.config.load import load_config
-    from dense_lt.data.build import annotation_files
-
-    if at_once is not None and at_once < 1:
-        raise ConfigError(f"--jobs {at_once}: at least one run has to go on at once")
-    folders = [job.folder for job in jobs]
-    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
-        raise ConfigError(f"{twice[0]}: two runs would lie there; give each seed, and name, once")
-    for job in jobs:
-        try:
-            data = load_config(job.config, job.overrides).data
-        except ConfigError as error:
-            raise ConfigError(_blamed_on(job, error)) from error
-        _check_kept(job)  # lists share folders
-        annotation_files(data)
-
-
-def _blamed_on(job: TrainingJob, error: ConfigError) -> str:
-    """What is wrong with the settings of a run, and of which."""
-    if "data.dataset.seed: unknown key" in str(error):
-        return (
-            f"{job.config}: data seeds are of the drawn data set, and this is another; leave "
-            "--data-seeds, or `data_seeds` of the list, out"
-        )
-    return f"{error}\n  in the run {job.folder.name}"
-
-
-def _check_kept(job: TrainingJob) -> None:
-    """Make sure that a run that is there already is the one that is wanted.
-
-    Raises:
-        ConfigError: it was made with other settings.
-    """
-    import yaml
-
-    from dense_lt.config.load import load_config, with_defaults
-    from dense_lt.report.settings import different_settings
-
-    path = job.folder / "config.yaml"
-    if not path.is_file():
-        return
-    stored = with_defaults(yaml.safe_load(path.read_text(encoding="utf-8")))
-    wanted = load_config(job.config, job.overrides).model_dump(mode="json")
-    if keys := different_settings(stored, wanted):
-        raise ConfigError(
-            f"{job.folder}: a run of that name was made with other settings ({', '.join(keys)}). "
-            "Remove it, or give another --out or name"
-        )
-    ground = job.after
-    if ground is not None and not (_started(ground) < _started(job.folder)):
-        raise ConfigError(
-            f"{job.folder}: it went on from {ground}, which has been removed or trained anew "
-            "since. Remove both, and the list trains them again"
-        )
-
-
-def _started(folder: Path) -> str:
-    """When a run was started, as text that sorts; of one that is not there, after all others."""
-    import json
-
-    try:
-        return json.loads((folder / "environment.json").read_text(encoding="utf-8"))["started"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return "~"
 
 
 def plan(
@@ -282,14 +229,8 @@ def _place(out: Path, name: str, *, seed: int, alone: bool) -> Path:
     seed has, or one that is free.
     """
     plain, numbered = out / name, out / f"{name}_seed{seed}"
-    if numbered.exists() or _seed_of(plain) not in ({None, seed} if alone else {seed}):
+    stored = stored_settings(plain)
+    trained = None if stored is None else stored.get("seed")
+    if numbered.exists() or trained not in ({None, seed} if alone else {seed}):
         return numbered
     return plain
-
-
-def _seed_of(folder: Path) -> int | None:
-    """The seed of the run in `folder`; None if there is none."""
-    import yaml
-
-    path = folder / "config.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["seed"] if path.is_file() else None

@@ -76,7 +76,7 @@ def trained(monkeypatch):
     """What a sweep would have trained and compared: folders with their overrides, and the page."""
     seen = {}
 
-    def train_and_compare(jobs, page, *, at_once):
+    def train_and_compare(jobs, page, *, at_once, dry_run):
         seen.update(jobs={job.folder.name: job.overrides for job in jobs}, page=page)
         return 0
 
@@ -112,7 +112,9 @@ def test_a_list_names_its_runs_and_their_settings(configs, tmp_path, trained):
 def test_a_run_goes_on_from_that_of_its_own_seed(configs, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        sweep_module, "_train_and_compare", lambda jobs, page, at_once: seen.extend(jobs) or 0
+        sweep_module,
+        "_train_and_compare",
+        lambda jobs, page, at_once, dry_run: seen.extend(jobs) or 0,
     )
     runs = [
         {"name": "plain", "config": "efl.yaml"},
@@ -259,6 +261,48 @@ def test_a_run_that_is_there_with_other_settings_is_not_taken_for_another(
     assert "plain_seed0: a run of that name was made with other settings (model.loss.scale)" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("text", ["", "seed: [", "seed: 0\nseed: 1"])
+def test_damaged_settings_of_an_earlier_run_are_named(configs, tmp_path, compared, capsys, text):
+    folder = tmp_path / "runs" / "focal"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(text)
+    assert main(["sweep", str(configs[0]), "--out", str(tmp_path / "runs")]) == 2
+    message = capsys.readouterr().err
+    assert f"{folder}/config.yaml: " in message
+    assert f"remove {folder}, and that is trained again" in message
+
+
+def test_a_dry_run_says_what_would_be_trained_and_leaves_everything(tmp_path, compared, capsys):
+    runs = [
+        {"name": "ground", "config": "efl.yaml"},
+        {"name": "plain", "config": "efl.yaml", "init_from": "ground"},
+    ]
+    efl = tmp_path / "efl.yaml"
+    efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    path = write_list(tmp_path, runs=runs)
+    out = tmp_path / "runs"
+    for seed, step in ((0, 7), (1, 3)):
+        folder = out / f"ground_seed{seed}"
+        overrides = [f"name=ground_seed{seed}", f"output={out}", f"seed={seed}"]
+        overrides.append("train.epochs=1")
+        (folder / "evaluation").mkdir(parents=True)
+        save_config(load_config(efl, overrides), folder / "config.yaml")
+        (folder / "metrics.jsonl").write_text(f'{{"step": {step}, "total_steps": 7}}\n')
+    (out / "ground_seed0" / "evaluation" / "results.json").write_text('{"step": 7}')
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["sweep", str(path), "--dry-run", "--seeds", "0", "1", "2"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"finished   {out}/ground_seed0",
+        f"goes on    {out}/ground_seed1, at step 3 of 7",
+        f"to train   {out}/ground_seed2",
+        *(f"to train   {out}/plain_seed{seed}, after ground_seed{seed}" for seed in range(3)),
+        "dry run: 6 runs (1 finished, 1 goes on, 4 to train); nothing was trained or written",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+    assert compared.folders == []
+    assert main(["sweep", str(path), "--dry-run", "model.loss.scale=4"]) == 2
 
 
 def test_a_run_whose_start_was_trained_anew_is_not_kept(tmp_path, compared, capsys):
