@@ -8,7 +8,8 @@ GIoU, centerness), each with the same backbone, pyramid, frozen layers and infer
 torchvision's: score above 0.05, 1,000 candidates a level, NMS 0.5, 300 detections. The classifiers
 are scaled so that logits have the mean -6.9 and the spread 1.5, as trained ones may: 0.4 % of the
 scores pass the threshold. ATSS and PAA (one anchor a location) run against torchvision's FCOS, the
-improved baseline (two, and a quality branch) against its RetinaNet.
+improved baseline (two, and a quality branch) against its RetinaNet, and against FCOS the head of
+YOLOX-IP (one for every level, two convolutions of 256 channels a tower, two anchors).
 
 Mask R-CNN is torchvision's with softmax, and ours with the same weights, which finds the same:
 pyramid P2-P6, 2,000 proposals in training and 1,000 in inference, 512 regions, 100 detections;
@@ -35,6 +36,7 @@ from pathlib import Path
 
 import mask_rcnn_cases as mask_rcnn
 import torch
+from dense_cases import OURS, RIVALS
 from loss_memory import resident
 from torch import Tensor, nn
 from torchvision.models import resnet50
@@ -59,36 +61,7 @@ THEIR_LIMITS = {
     "nms_thresh": 0.5,
     "detections_per_img": 300,
 }
-OURS = {
-    "retinanet": {
-        "priors": {"scales": (4, 5.04, 6.35), "ratios": (0.5, 1.0, 2.0)},
-        "assigner": {"kind": "max_iou"},
-        "head": {"norm": "none", "quality": False},
-        "box_loss": {"kind": "smooth_l1", "beta": 0.0},
-    },
-    "fcos": {
-        "priors": {"scales": (1.0,)},
-        "assigner": {"kind": "center"},
-        "box_coder": "distance",
-        "head": {"level_scales": True},
-        "box_loss": {"kind": "giou", "weighting": "none"},
-        "quality_loss": {"target": "centerness"},
-    },
-    "atss": {
-        "priors": {"scales": (8.0,)},
-        "box_loss": {"kind": "giou", "weighting": "centerness"},
-        "quality_loss": {"target": "centerness"},
-    },
-    "improved": {},
-    "paa": {
-        "priors": {"scales": (8.0,)},
-        "assigner": {"kind": "paa"},
-        "box_loss": {"kind": "giou", "weighting": "none"},
-    },
-}
 HEADS = [*OURS, "mask_rcnn"]
-RIVALS = {"atss": "fcos", "paa": "fcos", "improved": "retinanet"}
-"""Head -> torchvision's with as many or the next number of priors a location, if not its own."""
 
 Step = Callable[[], object]
 
@@ -123,15 +96,18 @@ def theirs(head: str) -> nn.Module:
     return RetinaNet(backbone, CLASSES, anchor_generator=_default_anchorgen(), **THEIR_LIMITS)
 
 
-def classifier_of(detector: nn.Module) -> nn.Conv2d | nn.Linear:
-    """The layer that makes the logits."""
+def classifiers_of(detector: nn.Module) -> Sequence[nn.Conv2d | nn.Linear]:
+    """The layers that make the logits: one, or one for every level."""
+    own = getattr(getattr(detector, "head", None), "classifiers", None)
+    if own is not None:
+        return own
     if hasattr(detector, "inference"):
         path = "head.classifier"
     elif hasattr(detector, "roi_heads"):
         path = "roi_heads.box_predictor.cls_score"
     else:
         path = "head.classification_head.cls_logits"
-    return detector.get_submodule(path)  # type: ignore[return-value]
+    return (detector.get_submodule(path),)  # type: ignore[return-value]
 
 
 def make(case: str) -> nn.Module:
@@ -139,18 +115,23 @@ def make(case: str) -> nn.Module:
     torch.manual_seed(0)
     whose, head = case.split()
     detector = ours(head) if whose == "ours" else theirs(head)
-    classifier, seen = classifier_of(detector), []
-    hook = classifier.register_forward_hook(lambda _, __, output: seen.append(output.detach()))
+    classifiers, seen = classifiers_of(detector), []
+    hooks = [
+        classifier.register_forward_hook(lambda _, __, output: seen.append(output.detach()))
+        for classifier in classifiers
+    ]
     with torch.no_grad():
         inference(detector.eval(), SMALL)()
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         spread = torch.cat(
             [(level - level.mean(dim=1, keepdim=True)).flatten() for level in seen]
         ).std()
         wanted = SOFTMAX_SPREAD if head == "mask_rcnn" else LOGIT_SPREAD
-        classifier.weight.mul_(wanted / spread)
-        assert classifier.bias is not None
-        classifier.bias.fill_(LOGIT_MEAN)
+        for classifier in classifiers:
+            classifier.weight.mul_(wanted / spread)
+            assert classifier.bias is not None
+            classifier.bias.fill_(LOGIT_MEAN)
     return detector
 
 
