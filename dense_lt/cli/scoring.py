@@ -249,13 +249,13 @@ def _names(arguments: argparse.Namespace) -> dict[str, Path]:
     paths: list[Path] = arguments.predictions
     if arguments.name and len(paths) > 1:
         raise ConfigError("--name is for a single predictions file")
-    stems = [path.stem for path in paths]
-    alike = [path.absolute() for path in paths if stems.count(path.stem) > 1]
+    full = [path.resolve() for path in paths]  # a `..` is no name of a folder
+    if len(set(full)) < len(full):
+        raise ConfigError("--predictions: a file is given twice; give each once")
+    alike = [[other for other in full if other.stem == path.stem] for path in full]
     names = [
-        _folder_name(path.absolute(), [other for other in alike if other.stem == path.stem])
-        if path.absolute() in alike
-        else path.stem
-        for path in paths
+        path.stem if len(others) == 1 else _folder_name(path, others)
+        for path, others in zip(full, alike, strict=True)
     ]
     if len(set(names)) < len(names):
         raise ConfigError(

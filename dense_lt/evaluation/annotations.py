@@ -12,16 +12,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dense_lt.evaluation.annotation_columns import (
+    Record,
+    areas_of,
+    boxes_of,
+    encoded_masks,
+    flags,
+    integers,
+)
 from dense_lt.evaluation.checked_cells import checked_cells
 from dense_lt.evaluation.ground_truth import GroundTruth, look_up
 from dense_lt.evaluation.invalid_boxes import drop_invalid_boxes
 from dense_lt.evaluation.json_files import read_json
-from dense_lt.evaluation.masks import PackedMasks, encode_segmentation, mask_areas, mask_boxes
 from dense_lt.utils.errors import DataError
 
 LVIS_GROUPS = {"r": "rare", "c": "common", "f": "frequent"}
-
-Record = dict[str, Any]
 
 
 class _Annotation(TypedDict, total=False):
@@ -79,8 +84,8 @@ def ground_truth_from(
         records, kept = drop_invalid_boxes(records, sizes[image], notes)
         image, category = image[kept], category[kept]
     notes += _ids_given_twice(records)
-    encoded = _encode(records, sizes[image], source) if masks else None
-    boxes = _boxes(records, encoded, source)
+    encoded = encoded_masks(records, sizes[image], source) if masks else None
+    boxes = boxes_of(records, encoded, source)
     negatives, not_exhaustive = checked_cells(images, category_ids, source, notes)
     groups, train_images, train_instances = _training(categories, source, notes)
     return GroundTruth(
@@ -95,9 +100,9 @@ def ground_truth_from(
         image=image,
         category=category,
         boxes=boxes,
-        areas=_areas(records, boxes, encoded, source, notes),
-        ignore=np.array([bool(record.get("ignore", 0)) for record in records], dtype=bool),
-        crowd=np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool),
+        areas=areas_of(records, boxes, encoded, source, notes),
+        ignore=flags(records, "ignore", source),
+        crowd=flags(records, "iscrowd", source),
         masks=encoded,
         negatives=negatives,
         not_exhaustive=not_exhaustive,
@@ -155,7 +160,7 @@ def _known(
 
     The official packages drop the others without a word.
     """
-    columns = [_integers(records, key, source) for key in ("image_id", "category_id")]
+    columns = [integers(records, key, source) for key in ("image_id", "category_id")]
     image, image_known = look_up(image_ids, columns[0])
     category, category_known = look_up(category_ids, columns[1])
     for what, known in (("an image", image_known), ("a category", category_known)):
@@ -182,93 +187,9 @@ def _ids_given_twice(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _integers(records: Sequence[Record], key: str, source: str) -> NDArray[np.int64]:
-    try:
-        values = np.array([record.get(key) for record in records])
-    except ValueError:  # a list among them
-        values = np.array([None])
-    if len(values) and values.dtype.kind not in "iu":
-        index = next(i for i, r in enumerate(records) if not isinstance(r.get(key), int))
-        raise DataError(
-            f"{source}: annotation {_name(records[index], index)} has `{key}` "
-            f"{records[index].get(key)!r}; an integer is needed"
-        )
-    return values.astype(np.int64)
-
-
-def _name(record: Record, index: int) -> str:
-    return f"{record['id']} (entry {index})" if "id" in record else f"entry {index}"
-
-
 def _image_sizes(images: Sequence[Record]) -> NDArray[np.int32]:
     sizes = [(image.get("height") or 0, image.get("width") or 0) for image in images]
     return np.array(sizes, dtype=np.int32).reshape(-1, 2)
-
-
-def _encode(records: Sequence[Record], sizes: NDArray[np.int32], source: str) -> PackedMasks:
-    rles = []
-    for index, (record, (height, width)) in enumerate(zip(records, sizes.tolist(), strict=True)):
-        try:
-            rles.append(encode_segmentation(record.get("segmentation"), (height, width)))
-        except ValueError as error:
-            raise DataError(
-                f"{source}: annotation {_name(record, index)} has no usable `segmentation`: "
-                f"{error}. Scoring masks needs one for every object"
-            ) from error
-    return PackedMasks.pack(rles)
-
-
-def _boxes(
-    records: Sequence[Record], encoded: PackedMasks | None, source: str
-) -> NDArray[np.float64]:
-    """(G, 4) xywh; the box of the mask where no `bbox` is given."""
-    if encoded is not None and not all("bbox" in record for record in records):
-        return mask_boxes(encoded)
-    try:
-        boxes = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
-        wrong = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
-        index = int(np.argmax(wrong)) if wrong.any() else None
-    except (KeyError, TypeError, ValueError):
-        index = next(i for i, r in enumerate(records) if not _is_box(r.get("bbox")))
-        boxes = np.zeros((0, 4))
-    if index is not None:
-        raise DataError(
-            f"{source}: annotation {_name(records[index], index)} has `bbox` "
-            f"{records[index].get('bbox')!r}; [x, y, width, height] in pixels is needed, finite, "
-            "with width and height of at least 0"
-        )
-    return boxes
-
-
-def _is_box(box: object) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
-
-
-def _areas(
-    records: Sequence[Record],
-    boxes: NDArray[np.float64],
-    encoded: PackedMasks | None,
-    source: str,
-    notes: list[str],
-) -> NDArray[np.float64]:
-    """(G,) `area`; where it is missing, of the mask if masks are scored, else of the box."""
-    given = [record.get("area") for record in records]
-    for index, area in enumerate(given):
-        if not isinstance(area, int | float | None):
-            raise DataError(
-                f"{source}: annotation {_name(records[index], index)} has `area` {area!r}; a "
-                "number of square pixels is needed, or no `area` at all"
-            )
-    if None not in given:
-        return np.array(given, dtype=np.float64)
-    own = boxes[:, 2] * boxes[:, 3]
-    if encoded is not None:
-        own = mask_areas(encoded)
-    what = "box" if encoded is None else "mask"
-    notes.append(
-        f"{given.count(None)} annotations have no `area`; the area of their {what} is used"
-    )
-    return np.array([o if g is None else g for g, o in zip(given, own, strict=True)], np.float64)
 
 
 def _training(

@@ -118,6 +118,12 @@ class GroundTruth:
                     "belong to this ground truth"
                 )
         unknown = sum(label is None for label in labels)
+        if unknown == len(labels) > 0:
+            raise DataError(
+                f"{self.source}: none of its {unknown} category ids is in the training set; give "
+                "the training annotations or the table of categories that belong to this ground "
+                "truth"
+            )
         note = f"{unknown} categories are not in the training set; they count as rare"
         return replace(
             self,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dense_lt.evaluation.curves import Curves
-from dense_lt.evaluation.masks import box_as_polygon, encode_segmentation
+from dense_lt.evaluation.masks import box_as_polygon, encode_segmentation, mask_tools
 from dense_lt.evaluation.rules import IouType
 from dense_lt.evaluation.score import Backend, ScoreSettings
 from dense_lt.utils.errors import DataError
@@ -113,6 +113,7 @@ def official_curves(
         raise DataError(f"--backend {backend} does not know --iou-type boundary; leave it out")
     if not records:
         raise DataError(f"--backend {backend} fails on an empty list of detections; leave it out")
+    document = _with_areas_and_ids(document, masks=settings.iou_type == "segm")
     if settings.iou_type == "segm" and settings.mask_area == "mask":
         records = _masks_alone(document, records)
     if backend == "pycocotools":
@@ -128,6 +129,27 @@ def official_curves(
         for cap in settings.all_caps
         for found in [evaluate_lvis(complete, records, settings.iou_type, cap).eval]
     }
+
+
+def _with_areas_and_ids(document: Document, *, masks: bool) -> Document:
+    """A document with the fields that we do without: `area`, as we fill it in, and ids."""
+    annotations = document["annotations"]
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in document["images"]}
+    complete = []
+    for annotation in annotations:
+        if annotation.get("area") is None:
+            if masks:
+                mask = encode_segmentation(
+                    annotation["segmentation"], sizes[annotation["image_id"]]
+                )
+                area = float(mask_tools().area(mask))
+            else:
+                area = annotation["bbox"][2] * annotation["bbox"][3]
+            annotation = {**annotation, "area": area}
+        complete.append(annotation)
+    if any(annotation.get("id") is None for annotation in annotations):
+        complete = [{**own, "id": index} for index, own in enumerate(complete, start=1)]
+    return {**document, "annotations": complete}
 
 
 def _masks_alone(document: Document, records: Records) -> Records:

@@ -98,6 +98,25 @@ def test_the_official_packages_give_the_same_results(files, protocol, backend):
     assert backend in theirs.versions
 
 
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@pytest.mark.parametrize(("protocol", "backend"), [("lvis", "lvis"), ("coco", "pycocotools")])
+def test_the_official_packages_score_files_without_areas_and_ids(
+    tmp_path, protocol, backend, iou_type
+):
+    document, records = make_case(1, images=12, masks=iou_type == "segm")
+    for annotation in document["annotations"]:
+        del annotation["area"], annotation["id"]
+    (tmp_path / "gt.json").write_text(json.dumps(document), encoding="utf-8")
+    (tmp_path / "found.json").write_text(json.dumps(records), encoding="utf-8")
+    options = ["--protocol", protocol, "--iou-type", iou_type, "--resamples", "0"]
+    assert _score(tmp_path, *options) == 0
+    ours = EvaluationResult.load(tmp_path / "out" / "results.json")
+    assert _score(tmp_path, *options, "--backend", backend) == 0
+    theirs = EvaluationResult.load(tmp_path / "out" / "results.json")
+    assert ours.metrics["APs"]
+    assert theirs.metrics == pytest.approx(ours.metrics, abs=1e-12)
+
+
 def test_a_backend_that_does_not_know_the_protocol_says_which_does(files, capsys):
     assert _score(files, "--protocol", "coco", "--backend", "lvis") == 2
     assert "--backend pycocotools --protocol coco" in capsys.readouterr().err
@@ -365,7 +384,19 @@ def test_results_of_one_file_do_not_stay_beside_those_of_several(files):
 def test_the_same_predictions_twice_are_refused(files, capsys):
     found = str(files / "found.json")
     assert _score(files, "--predictions", found, found) == 2
-    assert "two files have the same name" in capsys.readouterr().err
+    assert "--predictions: a file is given twice" in capsys.readouterr().err
+
+
+def test_a_path_through_the_folder_above_does_not_write_there(files, monkeypatch):
+    below = files / "a" / "b"
+    below.mkdir(parents=True)
+    for place in (below, below.parent):
+        (place / "found.json").write_text((files / "found.json").read_text())
+    monkeypatch.chdir(below)
+    both = ["found.json", "../found.json"]
+    assert _score(files, "--resamples", "0", "--predictions", *both, "--out", "scores") == 0
+    assert sorted(path.name for path in (below / "scores").iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in below.iterdir()) == ["found.json", "scores"]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,28 @@ def test_training_counts_of_other_categories_are_refused():
         _read(_document()).with_training_counts(table)
 
 
+def test_training_counts_of_no_common_category_are_refused():
+    table = CategoryTable(("cat", "cup"), (1, 2), (50, 1), (60, 1), ("common", "rare"))
+    with pytest.raises(DataError, match=r"none of its 2 category ids is in the training set"):
+        _read(_document()).with_training_counts(table)
+
+
+@pytest.mark.parametrize("key", ["iscrowd", "ignore"])
+@pytest.mark.parametrize("flag", ["0", "", 2, -1, [1]])
+def test_a_flag_that_is_neither_0_nor_1_is_refused(key, flag):
+    document = _document()
+    document["annotations"][1][key] = flag
+    with pytest.raises(DataError, match=rf"annotation 1 \(entry 1\) has `{key}` .* 0 or 1 is"):
+        _read(document)
+
+
+@pytest.mark.parametrize(("flag", "expected"), [(0, 0), (1, 1), (True, 1), (False, 0), (None, 0)])
+def test_flags_are_read(flag, expected):
+    document = _document()
+    document["annotations"][1]["iscrowd"] = flag
+    assert _read(document).crowd.tolist() == [False, bool(expected)]
+
+
 def test_images_with_missing_or_unknown_negatives_are_counted():
     document = _document()
     assert [note for note in _read(document).notes if "neg_category_ids" in note] == [
