@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -105,14 +106,24 @@ def prepare_evaluation(
     )
     loader = build_loader()
 
+    images = _digest_of_images(val)
+
     def evaluate(detector: Detector, step: int, folder: Path | None) -> list[EvaluationResult]:
-        facts = RunFacts(config.name, step, config.model_dump(mode="json"))
+        facts = RunFacts(config.name, step, config.model_dump(mode="json"), images)
         if folder is None or not resume:
             return evaluator(detector, loader, facts, folder)
         done = evaluator.predicted_before(folder, facts)
         return evaluator(detector, build_loader(done=done), facts, folder, resume=True)
 
     return evaluate
+
+
+def _digest_of_images(val: DetectionDataset) -> str:
+    """What tells apart lists of images that lie at the same path."""
+    digest = hashlib.sha256()
+    for image_id, name in zip(val.table.image_ids.tolist(), val.table.file_names, strict=True):
+        digest.update(f"{image_id} {name}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _check_metric(name: str, evaluator: Evaluator, *, masks: bool) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dense_lt.cli.sweep_checks import check, draw_data, planned, stored_settings
+from dense_lt.cli.sweep_checks import check, draw_data, of_open_images, planned, stored_settings
 from dense_lt.utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ _OF_THE_SWEEP = {
     "data.dataset.seed": "--data-seeds",
 }
 """Setting -> what to give instead."""
+
+_TO_SCORE = (
+    "runs of Open Images: the page compares by the rules of LVIS and COCO; `dense-lt eval score "
+    "--protocol openimages` compares the predictions.csv of\n  {folders}\n"
+)
 
 HELP = "train configurations with several seeds, go on where it was interrupted, compare"
 
@@ -159,12 +164,15 @@ def _train_and_compare(
         sys.stderr.write("\ninterrupted; the same command goes on where it was\n")
         raise
     failed = {failure.folder for failure in failures}
-    shown = [str(job.folder) for job in jobs if job.folder not in failed]
+    apart = of_open_images(jobs)
+    shown = [str(job.folder) for job in jobs if job.folder not in {*failed, *apart}]
     status = 0
     if shown:
         parser = argparse.ArgumentParser()
         compare.configure(parser)
         status = compare.run(parser.parse_args([*shown, "--out", str(page)]))
+    if apart:
+        sys.stdout.write(_TO_SCORE.format(folders="\n  ".join(map(str, apart))))
     if failures:
         sys.stderr.write(_told(failures, of=len(jobs), reference=shown[0] if shown else None))
     return max(status, *(failure.status for failure in failures), 0)

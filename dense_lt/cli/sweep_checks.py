@@ -43,6 +43,18 @@ def draw_data(jobs: Sequence[TrainingJob]) -> None:
         annotation_files(load_config(job.config, job.overrides).data)
 
 
+def of_open_images(jobs: Sequence[TrainingJob]) -> list[Path]:
+    """Folders of the runs that are scored by the rules of Open Images, which no page compares."""
+    from dense_lt.config.load import load_config
+    from dense_lt.config.openimages import OpenImagesConfig
+
+    return [
+        job.folder
+        for job in jobs
+        if isinstance(load_config(job.config, job.overrides).data.dataset, OpenImagesConfig)
+    ]
+
+
 def planned(jobs: Sequence[TrainingJob]) -> str:
     """What would happen to every run, a line each, and how many there are of a kind."""
     lines, counts = [], Counter[str]()

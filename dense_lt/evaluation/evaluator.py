@@ -46,12 +46,15 @@ class RunFacts:
     """Optimizer steps that the weights have seen."""
     config: dict[str, Any] | None = None
     """The resolved configuration."""
+    images: str = ""
+    """Digest of the images' ids and names."""
 
     def made_by(self) -> dict[str, Any]:
-        """What decides the predictions: the weights and the settings of model and data."""
+        """What decides the predictions: the weights, the settings of model and data, the images."""
         settings = self.config or {}
         data = {k: v for k, v in settings.get("data", {}).items() if k != "workers"}
-        return {"name": self.name, "step": self.step, "model": settings.get("model"), "data": data}
+        own = {"name": self.name, "step": self.step, "model": settings.get("model")}
+        return {**own, "data": data, "images": self.images}
 
 
 class Evaluator(ABC):
@@ -290,6 +293,6 @@ def _look(folder: Path, facts: RunFacts) -> list[int] | str:
     if json.loads(made_by.read_text(encoding="utf-8")) == facts.made_by():
         return predicted_images(folder).tolist()
     return (
-        f"{folder}: --resume: these predictions were made with other weights or settings; leave "
-        "--resume out to predict anew, or give another --out"
+        f"{folder}: --resume: these predictions were made with other weights, settings or images; "
+        "leave --resume out to predict anew, or give another --out"
     )

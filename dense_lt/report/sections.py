@@ -46,12 +46,16 @@ def title(comparison: Comparison) -> str:
     return f"{shown[1]} against {shown[0]}" if len(shown) == 2 else ", ".join(shown)
 
 
+def why_unlike(comparison: Comparison) -> str:
+    """That the numbers may not be compared, because the data or the scoring differ."""
+    return _UNLIKE.format(keys=", ".join(own.key for own in comparison.unlike))
+
+
 def overview(comparison: Comparison) -> Section:
     """The verdict, what stands in the way of it, and how the numbers were made."""
     blocks: list[Block] = []
     if comparison.unlike:
-        keys = ", ".join(difference.key for difference in comparison.unlike)
-        blocks.append(Paragraph(_UNLIKE.format(keys=keys), is_warning=True))
+        blocks.append(Paragraph(why_unlike(comparison), is_warning=True))
     repeated = [e.label for e in comparison.experiments if e.repeats_a_seed]
     if repeated:
         text = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from dense_lt.report.markdown import render_markdown
 from dense_lt.report.numbers import comparison_numbers
 from dense_lt.report.page import render_page
 from dense_lt.report.runs import Run
+
+logger = logging.getLogger(__name__)
 
 PAGE = "index.html"
 
@@ -46,6 +49,8 @@ def write_report(
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     comparison = compare(runs, reference)
+    if comparison.unlike:
+        logger.warning("%s", sections.why_unlike(comparison))
     document = make_document(comparison, figures, examples or ExampleOptions())
     numbers = json.dumps(comparison_numbers(comparison), indent=1, allow_nan=False)
     (out / "comparison.json").write_text(numbers + "\n", encoding="utf-8")

@@ -1,13 +1,15 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers.evaluation_cases import make_case
 
 from dense_lt.cli import main as cli
-from dense_lt.cli.evaluation_run import evaluate_run
+from dense_lt.cli.evaluation_run import _digest_of_images, evaluate_run
 from dense_lt.config.load import load_config, save_config
 from dense_lt.data.build import build_datasets
 from dense_lt.data.categories import CategoryTable
@@ -279,8 +281,28 @@ def test_an_interrupted_evaluation_goes_on(run_folder, tmp_path):
 
 def test_an_evaluation_of_other_settings_is_not_continued(run_folder, tmp_path):
     evaluate_run(run_folder, tmp_path, ["device=cpu"])
-    with pytest.raises(ConfigError, match="other weights or settings"):
+    with pytest.raises(ConfigError, match="other weights, settings or images"):
         evaluate_run(run_folder, tmp_path, ["model.inference.nms_iou=0.1"], resume=True)
+
+
+@pytest.mark.parametrize(("ids", "names"), [([2, 1], "ab"), ([1, 2], "ba"), ([1, 3], "ab")])
+def test_another_list_of_images_at_the_same_path_is_another(ids, names):
+    def digest(ids, names):
+        table = SimpleNamespace(image_ids=np.array(ids), file_names=list(names))
+        return _digest_of_images(SimpleNamespace(table=table))
+
+    assert digest([1, 2], "ab") == digest([1, 2], "ab")
+    assert digest(ids, names) != digest([1, 2], "ab")
+
+
+def test_the_images_are_noted_beside_predictions(run_folder, tmp_path):
+    evaluate_run(run_folder, tmp_path, ["device=cpu", "evaluation.images=7"])
+    made_by = json.loads((tmp_path / "predictions" / "made_by.json").read_text())
+    assert len(made_by["images"]) == 16
+    made_by["images"] = "0" * 16
+    (tmp_path / "predictions" / "made_by.json").write_text(json.dumps(made_by))
+    with pytest.raises(ConfigError, match="other weights, settings or images"):
+        evaluate_run(run_folder, tmp_path, ["device=cpu", "evaluation.images=7"], resume=True)
 
 
 def test_what_is_no_run_folder_says_what_to_give(tmp_path):

@@ -82,8 +82,9 @@ def test_only_the_same_weights_and_settings_are_continued(tmp_path):
     ours(OracleDetector(), list(loader()), FACTS, tmp_path)
     assert ours.predicted_before(tmp_path, FACTS) == [5, 6, 8]
     assert ours.predicted_before(tmp_path, RunFacts("oracle", 7, FACTS.config)) == [5, 6, 8]
-    with pytest.raises(ConfigError, match="other weights or settings"):
-        ours.predicted_before(tmp_path, RunFacts("oracle", 8, FACTS.config))
+    for other in (RunFacts("oracle", 8, FACTS.config), RunFacts("oracle", 7, FACTS.config, "x")):
+        with pytest.raises(ConfigError, match="other weights, settings or images"):
+            ours.predicted_before(tmp_path, other)
 
 
 def test_ap_fixed_is_evaluated_without_a_cap_per_image(tmp_path):

@@ -131,6 +131,13 @@ def test_unlike_runs_are_seen_to_be_unlike(make_run):
     assert "data.dataset.seed" in warning
 
 
+def test_the_console_is_told_of_unlike_runs(make_run, tmp_path, caplog):
+    write([make_run("a"), make_run("b", prior=0.01)], tmp_path / "alike")
+    assert not caplog.text
+    write([make_run("d"), make_run("c", protocol="coco")], tmp_path / "unlike")
+    assert "differ in their data or in how they were scored (result.protocol)" in caplog.text
+
+
 def test_like_runs_get_no_warning(make_run):
     page = page_without_figures([make_run("a"), make_run("b", prior=0.01)])
     assert 'class="warning"' not in page
