@@ -37,9 +37,8 @@ class GradientStatistics(nn.Module):
         num_classes: C.
         decay: factor on the sums at every commit; 1 keeps the whole life, as published.
         count_prior: start of both sums, so that a ratio starts near 1; 0 as published.
-        common_negative: the least that counts as negative gradient of a class beyond its positive
-            gradient, as a fraction of the mean positive gradient of a class; see `ratio`. 0 as
-            published.
+        common_negative: the least that counts as negative gradient of any class, as a fraction of
+            the mean positive gradient of a class; see `ratio`. 0 as published.
     """
 
     positive: Tensor
@@ -78,18 +77,17 @@ class GradientStatistics(nn.Module):
     def ratio(self) -> Tensor:
         """(C,) float32 positive / negative in [0, inf]; inf where nothing was seen of either.
 
-        With `common_negative` b > 0 the ratio is P / max(N, P + b mean(P)), below 1 for every
-        class, whatever the prior probability, the learning rate and the length of training:
-        N - P is the gradient that moves a class's bias from its start, so P / N says nothing about
-        a class that starts below its equilibrium, and less with every step about any other. What
-        all classes had in common, where the ratio works as published, was the size of N - P.
+        With `common_negative` b > 0 the ratio is P / max(N, b mean(P)): negatives count for every
+        class at least as much as b times the positives of a mean class. N - P is the gradient that
+        moved a class's bias from its start, so P / N says nothing about a class that starts below
+        its equilibrium, and less with every step about any other. A class with more than b mean(P)
+        of positive gradient is not touched: its ratio is the published one, clamped or above 1.
         """
         negative = self.negative + _EPSILON
         unseen = (self.positive + self.negative) == 0
         if self.common_negative:
-            charge = self.common_negative * self.positive.mean()
-            negative = torch.maximum(negative, self.positive + charge)
-            unseen = charge == 0
+            least = self.common_negative * self.positive.mean()
+            negative = torch.maximum(negative, least)
         return torch.where(unseen, torch.inf, self.positive / negative).float()
 
     def commit(self, *, weight: float = 1.0) -> None:

@@ -19,10 +19,10 @@ class StatisticsConfig(Section):
     """Added to both sums of every class, so that a ratio starts near 1; 0 is the published form."""
 
     common_negative: float = Field(default=0.0, ge=0)
-    """Least surplus of negative gradient of a class, in mean positive gradients of a class.
+    """Least negative gradient that counts for a class, in mean positive gradients of a class.
 
-    It keeps a ratio below 1 where the published form (0) would leave the focal loss untouched;
-    0.02 on small data. See docs/losses.md.
+    It brings the ratio of classes with less positive gradient than that below 1 where the
+    published form (0) would leave the focal loss untouched; 0.1 on small data. See docs/losses.md.
     """
 
 

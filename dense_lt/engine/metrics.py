@@ -181,7 +181,11 @@ class Recorder:
         """Once the warm-up is over, tell of an equalized loss that has nothing to equalize."""
         ratios = {group: values.get(f"gradient_ratio/{group}") for group in GROUPS}
         enough = step > self._total_steps / 10
-        if self._equalizing and enough and warn_if_inactive(self._equalizing, ratios):
+        if not (self._equalizing and enough):
+            return
+        trackers = named_statistics(self._detector).values()
+        common = max((own.common_negative for own in trackers), default=0.0)
+        if warn_if_inactive(self._equalizing, ratios, common):
             self._equalizing = None
 
     def _write(self, kind: str, step: int, values: Metrics) -> None:
@@ -205,7 +209,9 @@ def ratio_by_group(ratio: Tensor, categories: CategoryTable) -> dict[str, float 
     return {group: clamped[own].mean().item() if own else None for group, own in labels.items()}
 
 
-def warn_if_inactive(loss: str, ratios: Mapping[str, float | None]) -> bool:
+def warn_if_inactive(
+    loss: str, ratios: Mapping[str, float | None], common_negative: float = 0.0
+) -> bool:
     """Say that a `loss` that equalizes trains like the one it equalizes, if so; whether it did.
 
     With few classes, or a low prior probability, negatives push so little that the ratio stays
@@ -214,20 +220,27 @@ def warn_if_inactive(loss: str, ratios: Mapping[str, float | None]) -> bool:
     Args:
         loss: its short name.
         ratios: mean gradient ratio of each group, rarest first; None for one without classes.
+        common_negative: that of the statistics, which decides what is advised.
     """
     group, ratio = next(((g, r) for g, r in ratios.items() if r is not None), ("", 0.0))
     if ratio <= INACTIVE_RATIO:
         return False
+    advice = (
+        "set model.loss.statistics.common_negative=0.1"
+        if common_negative == 0
+        else f"raise model.loss.statistics.common_negative (most of these classes have more than "
+        f"{common_negative:g} of the mean positive gradient)"
+    )
     _logger.warning(
         "%s is inactive with this prior and learning rate: mean gradient ratio of %s classes above "
         "%.2f (it is %.3f), so it trains like the loss that it equalizes. If rare classes stay "
-        "behind, raise model.head.prior_probability (0.1 on small data), or set "
-        "model.loss.statistics.common_negative=0.02, or lower optimizer.lr; docs/losses.md says "
-        "more.",
+        "behind, raise model.head.prior_probability (0.1 on small data), or %s, or lower "
+        "optimizer.lr; docs/losses.md says more.",
         loss,
         group,
         INACTIVE_RATIO,
         ratio,
+        advice,
     )
     return True
 

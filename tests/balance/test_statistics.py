@@ -36,13 +36,30 @@ def test_ratio_is_positive_over_negative():
     torch.testing.assert_close(statistics.ratio(), torch.tensor([0.5, 4.0, 0.0]))
 
 
-def test_common_negative_bounds_the_ratio_by_the_mean_positive_gradient():
-    statistics = GradientStatistics(4, common_negative=0.5)
-    assert statistics.ratio().tolist() == [math.inf] * 4
-    statistics.note(vector(8, 4, 0, 0), vector(1, 8, 3, 0))
-    statistics.commit()  # mean positive 3, so at least 1.5 beyond the positive
-    expected = torch.tensor([8 / 9.5, 4 / 8, 0.0, 0.0])
+def test_common_negative_bounds_the_negative_sum_from_below():
+    statistics = GradientStatistics(5, common_negative=0.5)
+    assert statistics.ratio().tolist() == [math.inf] * 5
+    statistics.note(vector(8, 1.5, 0.5, 0, 5), vector(1, 0.5, 0.5, 0, 6))
+    statistics.commit()  # mean positive 3, so negatives count for 1.5 at least
+    expected = torch.tensor([8 / 1.5, 1.5 / 1.5, 0.5 / 1.5, math.inf, 5 / 6])
     torch.testing.assert_close(statistics.ratio(), expected)
+
+
+def test_common_negative_leaves_the_clamped_ratio_of_well_pulled_classes_alone():
+    """Above b mean(P) the published ratio is either untouched or was above 1 and stays there."""
+    generator = torch.Generator().manual_seed(0)
+    positive = torch.rand(200, generator=generator, dtype=torch.float64) ** 8
+    negative = positive * torch.empty_like(positive).uniform_(0.2, 2, generator=generator)
+    published, bounded = GradientStatistics(200), GradientStatistics(200, common_negative=0.1)
+    for statistics in (published, bounded):
+        statistics.note(positive, negative)
+        statistics.commit()
+    well_pulled = positive >= 0.1 * positive.mean()
+    assert 20 < well_pulled.sum() < 180
+    before, after = published.ratio().clamp(max=1), bounded.ratio().clamp(max=1)
+    assert torch.equal(after[well_pulled], before[well_pulled])
+    assert (after[~well_pulled] < 1).all()
+    assert (after <= before).all()
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])

@@ -305,6 +305,23 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_everything(tmp_path, co
     assert main(["sweep", str(path), "--dry-run", "model.loss.scale=4"]) == 2
 
 
+def test_runs_of_open_images_are_trained_and_how_to_compare_them_is_told(
+    tmp_path, compared, capsys
+):
+    drawn, apart = tmp_path / "drawn.yaml", tmp_path / "apart.yaml"
+    drawn.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
+    base = ROOT / "configs/openimages/efl_improved_baseline_r50_180k.yaml"
+    apart.write_text(f"base: {base}\ndata: {{dataset: {{root: here}}}}")
+    out = tmp_path / "runs"
+    assert main(["sweep", str(drawn), str(apart), "--out", str(out)]) == 0
+    assert compared.folders == ["drawn"]
+    printed = capsys.readouterr().out
+    assert f"--protocol openimages` compares the predictions.csv of\n  {out}/apart\n" in printed
+    compared.folders = []
+    assert main(["sweep", str(apart), "--out", str(out)]) == 0
+    assert compared.folders == []
+
+
 def test_a_run_whose_start_was_trained_anew_is_not_kept(tmp_path, compared, capsys):
     efl = tmp_path / "efl.yaml"
     efl.write_text(f"base: {ROOT}/configs/drawn/equalized_focal.yaml")
@@ -403,4 +420,4 @@ def test_lists_that_share_a_folder_mean_the_same_by_a_name():
         for own in plans.runs:
             resolved = ((path.parent / own.config).resolve(), (*plans.settings, *own.settings))
             assert meant.setdefault((plans.out, own.name), resolved) == resolved
-    assert len(LISTS) == 10
+    assert len(LISTS) == 11

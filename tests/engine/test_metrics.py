@@ -129,7 +129,16 @@ def test_inactive_equalized_focal_loss_is_told_with_what_to_change(caplog):
     assert "EFL is inactive with this prior and learning rate" in caplog.text
     assert "mean gradient ratio of rare classes above 0.95 (it is 0.970)" in caplog.text
     assert "raise model.head.prior_probability" in caplog.text
-    assert "common_negative=0.02" in caplog.text
+    assert "set model.loss.statistics.common_negative=0.1," in caplog.text
+
+
+def test_inactive_with_a_common_negative_is_told_that_it_reaches_no_class(caplog):
+    warn_if_inactive("EFL", {"rare": 0.97, "common": 1.0, "frequent": 1.0}, common_negative=0.05)
+    assert (
+        "raise model.loss.statistics.common_negative (most of these classes have more than 0.05"
+        in caplog.text
+    )
+    assert "set model.loss" not in caplog.text
 
 
 def test_without_rare_classes_common_ones_count(caplog):
@@ -202,3 +211,11 @@ def test_a_line_holds_the_scores_of_some_of_its_steps(recorder):
     assert values["score/positive/frequent"] == 0.5
     assert values["score/positive/rare"] is None
     assert values["score/hardest_negative/rare"] == pytest.approx(0.25)
+
+
+def test_the_advice_knows_the_statistics_of_the_run(tiny_detector, categories, caplog):
+    detector = tiny_detector()
+    detector.statistics.common_negative = 0.2
+    recorder = Recorder(detector, categories, writers=[], total_steps=10, equalizing="EFL")
+    recorder.evaluated(5, {})
+    assert "have more than 0.2 of the mean positive gradient)" in caplog.text
