@@ -186,7 +186,7 @@ def _objects(found: FoundObjects) -> dict[str, Any]:
         "objects": [
             {
                 "name": name,
-                "category_id": int(category),
+                "category_id": category.item(),
                 "score": round(float(score), 5),
                 "box": [round(float(side), 2) for side in box],
             }

@@ -36,7 +36,7 @@ class FoundObjects:
     boxes: NDArray[np.float64]  # (D, 4) xyxy in its pixels
     scores: NDArray[np.float32]  # (D,) in [0, 1]
     labels: NDArray[np.int64]  # (D,) in [0, C)
-    category_ids: NDArray[np.int64]  # (D,) as in the annotations of the training data
+    category_ids: NDArray[np.int64] | NDArray[np.str_]  # (D,) of the training annotations
     names: tuple[str, ...]  # D names of the classes
 
 
@@ -123,7 +123,7 @@ class TrainedDetector:
             boxes=boxes,
             scores=scores[kept],
             labels=labels,
-            category_ids=np.array(self.categories.dataset_ids, dtype=np.int64)[labels],
+            category_ids=np.array(self.categories.dataset_ids)[labels],
             names=tuple(self.categories.names[label] for label in labels),
         )
 

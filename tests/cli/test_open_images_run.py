@@ -70,6 +70,14 @@ def test_a_run_is_trained_and_scored_by_the_challenge_s_rules(config, tmp_path, 
     from_file = json.loads((tmp_path / "scored" / "results.json").read_text())
     assert from_file["metrics"]["mAP"] == result["metrics"]["mAP"]
 
+    predicted = ["predict", str(tmp_path / "images" / "aa.jpg"), "--run", str(run), "--min-score=0"]
+    assert main([*predicted, "--out", str(tmp_path / "predicted")]) == 0
+    found = json.loads((tmp_path / "predicted" / "predictions.json").read_text())
+    objects = found["images"][0]["objects"]
+    assert objects
+    classes = set(zip(categories["names"], categories["dataset_ids"], strict=True))
+    assert {(one["name"], one["category_id"]) for one in objects} <= classes
+
 
 def test_files_are_checked_and_samples_drawn(config, tmp_path, capsys):
     picture = tmp_path / "samples.png"
