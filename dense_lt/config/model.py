@@ -17,6 +17,14 @@ from dense_lt.config.start import DetectorSection
 
 _FCOS = "; configs/_base/head_fcos.yaml, named last in `base`, sets all that FCOS needs"
 
+_OPTIONS_OF_OURS = {
+    "features_only": "feature maps are always asked for; leave it out",
+    "out_indices": "which maps are used is what `pyramid.backbone_levels` says; set that",
+    "pretrained": "set `backbone.pretrained`",
+    "checkpoint_path": "set `backbone.weights`",
+}
+"""Arguments of `timm.create_model` that other settings stand for, and which."""
+
 
 class BackboneConfig(Section):
     """A timm model that gives feature maps.
@@ -68,8 +76,24 @@ class BackboneConfig(Section):
                 f"{self.name} has no pretrained weights and trains its norms; set `pretrained: "
                 "false`, `weights: null` and `norm: train`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _options_leave_ours_alone(self) -> Self:
+        for name in self.options.keys() & _OPTIONS_OF_OURS.keys():
+            raise ValueError(f"`options` cannot have `{name}`: {_OPTIONS_OF_OURS[name]}")
+        return self
+
+    @model_validator(mode="after")
+    def _pixels_are_in_0_to_1(self) -> Self:
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("`std` must be above 0 in every channel")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and max(values) > 1:
+                raise ValueError(
+                    f"`{name}` is of RGB in [0, 1], got {list(values)}; divide by 255 what was "
+                    "made for pixels of 0 to 255"
+                )
         return self
 
 

@@ -304,6 +304,20 @@ BAD_SETTINGS = [
     ("", ("data.val_transforms.horizontal_flip=.5",), r"`val_transforms` may only set `resize`"),
     ("", ("train.batch_size",), r"override 'train\.batch_size': expected section\.key=value"),
     ("", ("model.backbone={pretrained: true, weights: a.pth}",), r"exclude each other; set one"),
+    (
+        "",
+        ("model.backbone.mean=[123.675, 116.28, 103.53]",),
+        r"model\.backbone: `mean` is of RGB in \[0, 1\], got \[123\.675, .*; divide by 255",
+    ),
+    ("", ("model.backbone.std=[1, 57.12, 1]",), r"`std` is of RGB in \[0, 1\], .* divide by 255"),
+    (
+        "",
+        ("model.backbone.options={out_indices: [1, 2]}",),
+        r"model\.backbone: `options` cannot have `out_indices`: .* `pyramid\.backbone_levels`",
+    ),
+    ("", ("model.backbone.options={features_only: true}",), r"always asked for; leave it out"),
+    ("", ("model.backbone.options={pretrained: true}",), r"set `backbone\.pretrained`"),
+    ("", ("model.backbone.options={checkpoint_path: a.pth}",), r"set `backbone\.weights`"),
     ("name: other", (), r"run\.yaml: key 'name' occurs twice \(line \d+\); keep one"),
     ("base: run.yaml", (), r"run\.yaml: `base` runs in a circle: .*run\.yaml -> .*run\.yaml"),
     ("base: absent.yaml", (), r"run\.yaml: base: absent\.yaml: there is no file"),
@@ -317,6 +331,16 @@ def test_a_mistake_is_named_with_its_place_and_its_mend(write, text, overrides, 
     path = write(MINIMAL + text + "\n")
     with pytest.raises(ConfigError, match=message):
         load_config(path, overrides)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [("[0, 0, 0]", "[0.00392157, 0.00392157, 0.00392157]"), ("[0.5, 0.5, 0.5]", "[1, 1, 1]")],
+)
+def test_pixels_that_are_scaled_but_not_normalised_are_allowed(write, mean, std):
+    given = [f"model.backbone.mean={mean}", f"model.backbone.std={std}"]
+    backbone = load_config(write(MINIMAL), given).model.backbone
+    assert (list(backbone.mean), list(backbone.std)) == (yaml.safe_load(mean), yaml.safe_load(std))
 
 
 def test_a_file_that_is_not_a_mapping_is_refused(write):
