@@ -22,6 +22,9 @@ from dense_lt.utils.weight_files import read_weights
 PROBE_SIZES = ((64, 64), (96, 128))
 """Two input sizes, (height, width), that every usable backbone must accept."""
 
+_UNMAKEABLE = (RuntimeError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+"""What timm raises over options that do not fit: it looks at none of them beforehand."""
+
 
 class Backbone(nn.Module):
     """Feature maps of a timm model, always (B, channels, H, W), finest first.
@@ -139,10 +142,11 @@ def _available_strides(name: str, options: Mapping[str, Any]) -> list[int]:
         with torch.device("meta"):
             body = timm.create_model(name, features_only=True, pretrained=False, **options)
         return [int(stride) for stride in _feature_info(body).reduction()]
-    except (RuntimeError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
+    except _UNMAKEABLE as error:
         raise ConfigError(
             f"model.backbone: timm cannot make feature maps of {name!r} with options "
-            f"{dict(options)}: {error}; `dense-lt backbones` lists models that fit"
+            f"{dict(options)}: {error!r}; mend model.backbone.options, or choose one of the models "
+            "that `dense-lt backbones` lists"
         ) from error
 
 

@@ -52,6 +52,14 @@ def test_an_unknown_option_is_named():
         Backbone("resnet18", levels=(3, 5), options={"depth": 3})
 
 
+@pytest.mark.parametrize("layers", [[1, 1], [1], 3])
+def test_options_of_another_length_are_refused_as_such(layers):
+    with pytest.raises(
+        ConfigError, match=r"'resnet18' with options .*layers.*model\.backbone\.opt"
+    ):
+        Backbone("resnet18", levels=(3, 4), options={"layers": layers})
+
+
 def test_frozen_stages_are_the_stem_and_the_first_stages():
     backbone = make(frozen_stages=2).train()
     frozen = {n.split(".")[1] for n, p in backbone.named_parameters() if not p.requires_grad}
