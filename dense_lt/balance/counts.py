@@ -48,6 +48,6 @@ def effective_margin(counts: Sequence[int], background: float) -> tuple[Tensor, 
     Source: Cho and Krahenbuhl 2022, Long-tail detection with effective class-margins.
     """
     n = torch.tensor(counts, dtype=torch.float64).clamp(min=1)
-    others = (1 + background) * n.sum() - n
+    others = ((1 + background) * n.sum() - n).clamp(min=1)
     odds = others / n
     return (odds * torch.log1p(1 / odds)).float(), (-odds.log() / 4).float()

@@ -58,6 +58,7 @@ class GradientStatistics(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.decay = decay
+        self.count_prior = count_prior
         self.common_negative = common_negative
         for name in ("positive", "negative"):
             sums = torch.full((num_classes,), count_prior, dtype=torch.float64)
@@ -83,7 +84,8 @@ class GradientStatistics(nn.Module):
         its equilibrium, and less with every step about any other. A class with more than b mean(P)
         of positive gradient is not touched: its ratio is the published one, clamped or above 1.
         """
-        negative = self.negative + _EPSILON
+        # decayed sums of a class that is not noted any more would fall below it
+        negative = self.negative + (_EPSILON if self.decay == 1 else 0.0)
         unseen = (self.positive + self.negative) == 0
         if self.common_negative:
             least = self.common_negative * self.positive.mean()

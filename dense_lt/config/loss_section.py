@@ -16,7 +16,11 @@ class StatisticsConfig(Section):
     """Factor on the sums at every optimizer step; 1 keeps the whole life (published)."""
 
     count_prior: float = Field(default=0.0, ge=0)
-    """Added to both sums of every class, so that a ratio starts near 1; 0 is the published form."""
+    """Added to both sums of every class, so that a ratio starts near 1; 0 is the published form.
+
+    In units of the loss's gradient (`statistics.json` of a run has the sums): one far above what a
+    rare class is pulled keeps its ratio at 1.
+    """
 
     common_negative: float = Field(default=0.0, ge=0)
     """Least negative gradient that counts for a class, in mean positive gradients of a class.

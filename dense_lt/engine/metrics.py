@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from dense_lt.balance.statistics import named_statistics
+from dense_lt.balance.statistics import GradientStatistics, named_statistics
 from dense_lt.data.categories import GROUPS, CategoryTable
 from dense_lt.engine.box_watch import BoxWatch
 from dense_lt.engine.score_watch import ScoreWatch
@@ -128,7 +128,7 @@ class Recorder:
     def evaluated(self, step: int, metrics: Metrics) -> None:
         """Write an evaluation's metrics, with the mean gradient ratio of each frequency group."""
         values = {**metrics, **self._ratios()}
-        self._warn_once(step, values)
+        self._warn_once(step)
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
         _logger.info("evaluation at step %d: %s", step, shown)
         self._write("evaluation", step, {"time": round(time.time(), 3), **values})
@@ -148,11 +148,7 @@ class Recorder:
     def _ratios(self) -> dict[str, float | None]:
         """`gradient_ratio/GROUP`, with the module's name between if several losses keep them."""
         found: dict[str, float | None] = {}
-        statistics = {
-            name: own
-            for name, own in named_statistics(self._detector).items()
-            if own.num_classes == len(self._categories)
-        }
+        statistics = self._trackers()
         for name, own in statistics.items():
             prefix = f"{name}/" if len(statistics) > 1 else ""
             for group, mean in ratio_by_group(own.ratio(), self._categories).items():
@@ -164,7 +160,7 @@ class Recorder:
         if not self._writers:
             return {}
         values = self._ratios()
-        self._warn_once(step, values)
+        self._warn_once(step)
         losses = {
             name: module
             for name, module in self._detector.named_modules()
@@ -177,16 +173,23 @@ class Recorder:
             values |= {prefix + key: value for key, value in shown if not key.startswith("ratio/")}
         return values if self._scores is None else values | self._scores.means()
 
-    def _warn_once(self, step: int, values: Metrics) -> None:
+    def _warn_once(self, step: int) -> None:
         """Once the warm-up is over, tell of an equalized loss that has nothing to equalize."""
-        ratios = {group: values.get(f"gradient_ratio/{group}") for group in GROUPS}
-        enough = step > self._total_steps / 10
-        if not (self._equalizing and enough):
+        if not self._equalizing or step <= self._total_steps / 10:
             return
-        trackers = named_statistics(self._detector).values()
-        common = max((own.common_negative for own in trackers), default=0.0)
-        if warn_if_inactive(self._equalizing, ratios, common):
+        trackers = list(self._trackers().values())
+        seen = torch.stack([own.positive + own.negative > 0 for own in trackers]).any(0).cpu()
+        ratio = torch.stack([own.ratio().clamp(0, 1) for own in trackers]).mean(0).cpu()
+        labels = {group: self._categories.labels_in_group(group) for group in GROUPS}
+        known = {group: [label for label in own if seen[label]] for group, own in labels.items()}
+        ratios = {group: ratio[own].mean().item() if own else None for group, own in known.items()}
+        if warn_if_inactive(self._equalizing, ratios, _remedy(trackers)):
             self._equalizing = None
+
+    def _trackers(self) -> dict[str, GradientStatistics]:
+        """Those of the data's classes, by module name."""
+        found = named_statistics(self._detector)
+        return {k: own for k, own in found.items() if own.num_classes == len(self._categories)}
 
     def _write(self, kind: str, step: int, values: Metrics) -> None:
         for writer in self._writers:
@@ -209,9 +212,7 @@ def ratio_by_group(ratio: Tensor, categories: CategoryTable) -> dict[str, float 
     return {group: clamped[own].mean().item() if own else None for group, own in labels.items()}
 
 
-def warn_if_inactive(
-    loss: str, ratios: Mapping[str, float | None], common_negative: float = 0.0
-) -> bool:
+def warn_if_inactive(loss: str, ratios: Mapping[str, float | None], remedy: str) -> bool:
     """Say that a `loss` that equalizes trains like the one it equalizes, if so; whether it did.
 
     With few classes, or a low prior probability, negatives push so little that the ratio stays
@@ -220,17 +221,11 @@ def warn_if_inactive(
     Args:
         loss: its short name.
         ratios: mean gradient ratio of each group, rarest first; None for one without classes.
-        common_negative: that of the statistics, which decides what is advised.
+        remedy: what may be done about the statistics.
     """
     group, ratio = next(((g, r) for g, r in ratios.items() if r is not None), ("", 0.0))
     if ratio <= INACTIVE_RATIO:
         return False
-    advice = (
-        "set model.loss.statistics.common_negative=0.1"
-        if common_negative == 0
-        else f"raise model.loss.statistics.common_negative (most of these classes have more than "
-        f"{common_negative:g} of the mean positive gradient)"
-    )
     _logger.warning(
         "%s is inactive with this prior and learning rate: mean gradient ratio of %s classes above "
         "%.2f (it is %.3f), so it trains like the loss that it equalizes. If rare classes stay "
@@ -240,9 +235,18 @@ def warn_if_inactive(
         group,
         INACTIVE_RATIO,
         ratio,
-        advice,
+        remedy,
     )
     return True
+
+
+def _remedy(trackers: Sequence[GradientStatistics]) -> str:
+    """What may be done about the statistics of a loss that has nothing to equalize."""
+    if prior := max(own.count_prior for own in trackers):
+        return f"lower model.loss.statistics.count_prior (it is {prior:g}, beside sums of gradient)"
+    if common := max(own.common_negative for own in trackers):
+        return f"raise model.loss.statistics.common_negative (it is {common:g})"
+    return "set model.loss.statistics.common_negative=0.1"
 
 
 def training_line(step: int, values: Metrics) -> str:

@@ -80,7 +80,7 @@ def equalized_focal_loss(
 ) -> Tensor:
     """Focal loss with an exponent that rises for classes of low ratio; see `EqualizedFocal`.
 
-    Detectors divide by the number of rows that have a class: `normalizer=(targets < C).sum()`.
+    Detectors divide by the rows with a class, `((targets >= 0) & (targets < C)).sum().clamp(1)`.
     """
     loss = SigmoidLoss(EqualizedFocal(alpha, gamma, scale), statistics)
     return _mean(loss, logits, targets, ignore_index, normalizer)
@@ -274,11 +274,12 @@ def _mean(
             f"targets {tuple(targets.shape)} do not fit logits {tuple(logits.shape)}; logits are "
             "(N, K) with targets (N,), or (B, K, H, W) with targets (B, H, W)"
         )
-    num_classes = loss.num_classes
-    if logits.shape[1] != loss.num_logits:
+    if isinstance(normalizer, int | float) and not normalizer > 0:
+        raise ValueError(f"normalizer {normalizer}: a loss is divided by a number above 0")
+    num_classes, num_logits = loss.num_classes, loss.num_logits
+    if logits.shape[1] != num_logits:
         raise ValueError(
-            f"logits have {logits.shape[1]} columns but this loss of {num_classes} classes has "
-            f"{loss.num_logits}"
+            f"logits have {logits.shape[1]} columns, but {num_classes} classes take {num_logits}"
         )
     kept = targets != ignore_index
     rows, labels = logits.movedim(1, -1)[kept], targets[kept]  # (N, K), (N,)

@@ -94,7 +94,7 @@ class DenseLoss(nn.Module):
             placed = self._decode_positives(predictions, priors, assignment)
             iou = placed.iou
             self._note_ious(placed)
-            losses = {"box": self.box(placed, normalizer)}
+            losses = {"box": self.box(placed, normalizer) + self._fault(predictions)}
             if predictions.quality is not None:
                 logits = torch.cat(predictions.quality, dim=1)[assignment.images, assignment.rows]
                 losses["quality"] = self._rate(logits, priors, assignment, iou) / normalizer
@@ -117,6 +117,15 @@ class DenseLoss(nn.Module):
     def _note_ious(self, placed: PlacedBoxes) -> None:
         sums = torch.stack([placed.iou.sum(), placed.weights.sum()]).double()
         self._ious = sums if self._ious is None else self._ious + sums
+
+    @torch.no_grad()
+    def _fault(self, predictions: DensePredictions) -> Tensor | float:
+        """0; NaN where assignment looks at boxes that are none, and would find no positives."""
+        if not self.needs_predictions:
+            return 0.0
+        levels = (*predictions.codes, *(predictions.quality or ()))
+        sound = torch.stack([level.isfinite().all() for level in levels]).all()
+        return torch.where(sound, 0.0, torch.nan)
 
     @torch.no_grad()
     def assign(

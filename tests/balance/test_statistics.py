@@ -192,3 +192,13 @@ def test_the_dtype_survives_a_move():
     statistics.note(torch.ones(2), torch.ones(2))
     statistics.commit()
     assert statistics.negative.dtype == torch.float64
+
+
+def test_the_ratio_of_a_class_that_is_not_noted_any_more_outlives_decay():
+    statistics = GradientStatistics(2, decay=0.9)
+    statistics.note(vector(1, 1), vector(2, 2))
+    statistics.commit()
+    for _ in range(2000):
+        statistics.note(vector(0, 1), vector(0, 2))
+        statistics.commit()
+    torch.testing.assert_close(statistics.ratio(), torch.tensor([0.5, 0.5]))

@@ -165,6 +165,22 @@ def test_the_normalizer_divides_the_sum_over_rows():
     torch.testing.assert_close(positives, 3 * mean)
 
 
+def test_a_batch_without_any_class_may_be_divided_as_documented():
+    targets = torch.tensor([C, C, -100])
+    rows = ((targets >= 0) & (targets < C)).sum().clamp(1)
+    logits = torch.randn(3, C, requires_grad=True)
+    losses.equalized_focal_loss(logits, targets, GradientStatistics(C), normalizer=rows).backward()
+    assert rows == 1
+    assert logits.grad.isfinite().all()
+    with pytest.raises(ValueError, match="normalizer 0: a loss is divided by a number above 0"):
+        losses.focal_loss(logits, targets, normalizer=0)
+
+
+def test_margins_of_a_single_class_without_background_are_finite():
+    loss = losses.effective_class_margin_loss(torch.zeros(3, 1), torch.tensor([0, 1, 0]), [5])
+    assert loss.isfinite()
+
+
 def test_statistics_move_when_a_step_is_over_and_change_the_next_loss():
     own = GradientStatistics(C)
     logits = torch.zeros(8, C, requires_grad=True)
@@ -188,7 +204,7 @@ def test_a_baseline_can_be_watched_by_the_same_statistics():
     ("size", "targets", "message"),
     [
         ((2, C), [0, 1, 2], r"targets \(3,\) do not fit logits \(2, 5\)"),
-        ((2, C + 2), [0, 1], "7 columns but this loss of 5 classes has 6"),
+        ((2, C + 2), [0, 1], "7 columns, but 5 classes take 6"),
         ((2, C), [0, C], r"targets lie in \[0, 5\] but must lie in \[0, 4\]"),
         ((2, C), [-1, 0], r"targets lie in \[-1, 0\]"),
     ],

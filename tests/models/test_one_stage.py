@@ -286,6 +286,17 @@ def test_a_tiny_detector_learns_two_objects_by_heart(assigner):
         assert found.scores[hit].max() > 0.3
 
 
+@pytest.mark.parametrize("layer", ["box_regressor", "quality_predictor"])
+@pytest.mark.parametrize("assigner", ["atss", "paa", "simota", "task_aligned"])
+def test_boxes_that_are_none_are_seen_in_the_loss(assigner, layer):
+    """Without them an assigner that looks at predictions finds no positives, and all looks well."""
+    detector = build(assigner={"kind": assigner})
+    with torch.no_grad():
+        detector.head.get_submodule(layer).bias.fill_(math.nan)
+    losses = detector(images_of(SIZES), TARGETS)
+    assert not sum(losses.values()).isfinite()
+
+
 def test_every_score_starts_at_the_prior_whatever_logits_the_loss_adds():
     """EQL v2 adds a logit for "no object": (1 - p_none) * p_class starts at prior * prior."""
     prior = 0.1
