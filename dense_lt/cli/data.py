@@ -128,20 +128,22 @@ def _check(arguments: argparse.Namespace) -> int:
             _say(line)
         must_be_there = config.data.on_bad_image == "error" or arguments.images
         to_mend = sum([_list_images(own, decode=arguments.images) for own in (train, val)])
+        shared = train.shared or val.shared
         going_on = config.model_copy(update={"data": going_on})
         _draw_samples(train, going_on, arguments.out, NUM_SAMPLES)
     except DataError as error:
         _say(str(error))
         return FAULTY
-    return FAULTY if to_mend and must_be_there else 0
+    return FAULTY if shared or (to_mend and must_be_there) else 0
 
 
 def _list_images(dataset: DetectionDataset, *, decode: bool) -> int:
-    """List images that are missing, or cannot be used; returns how many."""
-    from dense_lt.data.check import check_images, missing_images
+    """List images that are missing, have another's file, or cannot be used; returns how many."""
+    from dense_lt.data.check import check_images, missing_images, shared_images
 
     count = 0
-    for message in chain(missing_images(dataset), check_images(dataset) if decode else ()):
+    decoded = check_images(dataset) if decode else ()
+    for message in chain(missing_images(dataset), shared_images(dataset), decoded):
         _say(message)
         count += 1
     return count

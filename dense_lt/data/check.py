@@ -87,6 +87,12 @@ def missing_images(dataset: DetectionDataset) -> list[str]:
     return [f"{dataset.table.source}: {name} is missing" for name in dataset.missing_names]
 
 
+def shared_images(dataset: DetectionDataset) -> list[str]:
+    """What is said of each image for which the file of another was found."""
+    mend = "one of them lacks its own file; have it found under its full name"
+    return [f"{dataset.table.source}: {own}; {mend}" for own in dataset.shared]
+
+
 def check_images(dataset: DetectionDataset) -> Iterator[str]:
     """Decode every image that is there; yields what is wrong with each that cannot be used."""
     missing = frozenset(dataset.missing_names)

@@ -12,13 +12,8 @@ import torch
 
 from dense_lt.data.batching import Prepared, to_masks
 from dense_lt.data.categories import CategoryTable
-from dense_lt.data.images import (
-    BadImageError,
-    ExifRule,
-    describe_missing,
-    locate_images,
-    read_image,
-)
+from dense_lt.data.images import BadImageError, ExifRule, read_image
+from dense_lt.data.locating import describe_missing, describe_shared, locate_images, shared_files
 from dense_lt.data.outlines import Outlines
 from dense_lt.data.sampling import Draw, chance_at
 from dense_lt.data.table import AnnotationTable, Names
@@ -85,6 +80,7 @@ class DetectionDataset:
         table: of the images that the data set has.
         mixer: as given; may be set later, when it needs that table.
         missing: a message about images that were not found, None: all were; `missing_names`: all.
+        shared: files that were found for more than one image.
 
     Raises:
         DataError: images are missing, and that is an error, or all are.
@@ -112,6 +108,9 @@ class DetectionDataset:
         paths = locate_images(table, image_folders)
         self.missing = describe_missing(table, image_folders, paths)
         self.missing_names = [table.file_names[i] for i, path in enumerate(paths) if path is None]
+        self.shared = shared_files(table, paths)
+        if self.shared:
+            logger.warning("%s", describe_shared(table.source, self.shared))
         if self.missing is not None:
             table, paths = _settle_missing(table, paths, self.missing, missing_images)
         self.table = table

@@ -1,25 +1,18 @@
-"""Image files: where they are, and their pixels as RGB in the orientation of the annotations."""
+"""The pixels of image files, as RGB in the orientation of the annotations."""
 
 from __future__ import annotations
 
 import os
-import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from dense_lt.data.table import AnnotationTable
 from dense_lt.utils.errors import BadImageError, MachineError
-
-MAX_LISTED = 5
-V05_PREFIX = re.compile(r"^COCO_(train|val|test)2014_")
-"""LVIS v0.5 names its images as in COCO 2014, but the files are those of COCO 2017."""
-
 
 UNREADABLE = (
     OSError,
@@ -44,36 +37,6 @@ annotated size; always; never."""
 MIRRORED_OR_TURNED = range(2, 9)
 EXCHANGING = range(5, 9)
 """EXIF orientations that exchange width and height; 2, 3 and 4 keep them."""
-
-
-def locate_images(table: AnnotationTable, folders: Sequence[Path]) -> list[Path | None]:
-    """Where every image of `table` lies, None for those that are in none of `folders`.
-
-    In each folder, first to last, four names are tried: the file name as given, split folder and
-    name from `coco_url` (LVIS v1), the bare name, and the bare name without `COCO_val2014_` (LVIS
-    v0.5). Folders are listed once, not asked file by file: on a network disk that takes minutes.
-    """
-    listing = _Listing()
-    return [
-        next((path for path in _candidates(table, index, folders) if path in listing), None)
-        for index in range(len(table))
-    ]
-
-
-def describe_missing(
-    table: AnnotationTable, folders: Sequence[Path], paths: Sequence[Path | None]
-) -> str | None:
-    """One message for all images that were not found, with the paths tried for the first."""
-    missing = [index for index, path in enumerate(paths) if path is None]
-    if not missing:
-        return None
-    names = ", ".join(table.file_names[index] for index in missing[:MAX_LISTED])
-    more = ", ..." if len(missing) > MAX_LISTED else ""
-    tried = "".join(f"\n  {path}" for path in _candidates(table, missing[0], folders))
-    return (
-        f"{table.source}: {len(missing)} of {len(table)} images are missing ({names}{more}). Tried "
-        f"for the first:{tried}\nSet the folders of this split's `images`"
-    )
 
 
 def read_image(
@@ -226,26 +189,3 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         grey = values if is_byte else values / 257
         image = Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _candidates(table: AnnotationTable, index: int, folders: Sequence[Path]) -> Iterator[Path]:
-    name = table.file_names[index]
-    bare = name.rpartition("/")[2]
-    names = [name, table.url_names[index], bare, V05_PREFIX.sub("", bare)]
-    for folder in folders:
-        for candidate in dict.fromkeys(filter(None, names)):
-            yield folder / candidate
-
-
-class _Listing:
-    """Answers whether a file exists from the contents of its folder, read once."""
-
-    def __init__(self) -> None:
-        self._names: dict[Path, frozenset[str]] = {}
-
-    def __contains__(self, path: Path) -> bool:
-        folder = path.parent
-        if folder not in self._names:
-            names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
-            self._names[folder] = frozenset(names)
-        return path.name in self._names[folder]

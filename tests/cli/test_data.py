@@ -125,6 +125,25 @@ def test_a_missing_image_hides_no_broken_one(config, tmp_path, capsys):
     assert main([*arguments, "data.on_bad_image=skip"]) == 0
 
 
+def test_images_that_have_one_file_are_faults(config, tmp_path, capsys, caplog):
+    content = coco_content()
+    content["images"][0]["file_name"] = "camA/a.png"
+    content["images"][2] = {**content["images"][0], "id": 8, "file_name": "camB/a.png"}
+    write_json(tmp_path / "train.json", content)  # a.png is there alone
+    arguments = ["data", "check", str(config), "--out", str(tmp_path / "samples.png")]
+    assert main(arguments) == 1
+    lines = capsys.readouterr().out.splitlines()
+    both = f"camB/a.png and camA/a.png are both taken from {tmp_path / 'a.png'}"
+    assert sum(f"train.json: {both}; one of them lacks" in line for line in lines) == 1
+    assert caplog.text.count(both) == 1
+    assert "for 1 images a file was found that another image has as well" in caplog.text
+    assert main([*arguments, "data.on_bad_image=skip"]) == 1
+    for name in ("camA", "camB"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes((tmp_path / "a.png").read_bytes())
+    assert main(arguments) == 0
+
+
 def test_every_part_of_a_mixture_is_checked(config, tmp_path, capsys):
     content = coco_content()
     content["annotations"][1]["bbox"] = [0, 0, 0, 0]

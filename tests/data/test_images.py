@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from helpers.annotation_files import coco_content, lvis_content, write_json
 from PIL import Image, ImageOps
 
-from dense_lt.data.images import BadImageError, describe_missing, locate_images, read_image
-from dense_lt.data.lvis import read_annotations
+from dense_lt.data.images import BadImageError, read_image
 from dense_lt.data.upright import read_upright
 from dense_lt.utils.errors import MachineError
 
@@ -237,59 +235,3 @@ def test_other_files_and_turned_ones_are_never_decoded_smaller(tmp_path):
     assert read_image(tmp_path / "a.png", SIZE, short_side=1).shape == (*SIZE, 3)
     _save_rotated(tmp_path / "a.jpg", 6)
     assert read_image(tmp_path / "a.jpg", SIZE[::-1], short_side=1).shape == (*SIZE[::-1], 3)
-
-
-def _table(tmp_path, content):
-    return read_annotations(write_json(tmp_path / "a.json", content))[0]
-
-
-def _touch(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    return path
-
-
-def test_images_are_looked_for_in_every_folder_first_to_last(tmp_path):
-    table = _table(tmp_path, coco_content())
-    first, second = tmp_path / "one", tmp_path / "two"
-    paths = [_touch(first / "a.png"), _touch(second / "b.png"), _touch(first / "empty.png")]
-    _touch(second / "a.png")
-    assert locate_images(table, [first, second]) == paths
-    assert describe_missing(table, [first, second], paths) is None
-
-
-def test_lvis_v1_images_are_found_by_their_url_below_one_folder_or_in_their_own(tmp_path):
-    content = lvis_content()
-    for image, split in zip(content["images"], ("train2017", "val2017", "val2017"), strict=True):
-        image["coco_url"] = f"http://images.cocodataset.org/{split}/{image.pop('file_name')}"
-    table = _table(tmp_path, content)
-    paths = [
-        _touch(tmp_path / "coco" / name)
-        for name in ("train2017/a.png", "val2017/b.png", "val2017/empty.png")
-    ]
-    assert locate_images(table, [tmp_path / "coco"]) == paths
-    folders = [tmp_path / "coco" / split for split in ("val2017", "train2017")]
-    assert locate_images(table, folders) == paths
-
-
-@pytest.mark.parametrize("exists", ["val2017/a.png", "a.png", "COCO_val2014_a.png"])
-def test_lvis_v05_images_are_found_with_and_without_their_prefix(tmp_path, exists):
-    content = lvis_content()
-    content["images"] = content["images"][:1]
-    content["annotations"] = []
-    image = content["images"][0]
-    image["coco_url"] = "http://images.cocodataset.org/val2017/a.png"
-    image["file_name"] = "COCO_val2014_a.png"
-    path = _touch(tmp_path / "images" / exists)
-    assert locate_images(_table(tmp_path, content), [tmp_path / "images"]) == [path]
-
-
-def test_missing_images_are_one_message_with_the_paths_tried(tmp_path):
-    table = _table(tmp_path, coco_content())
-    paths = locate_images(table, [tmp_path / "no", tmp_path / "where"])
-    message = describe_missing(table, [tmp_path / "no", tmp_path / "where"], paths)
-    assert message is not None
-    assert "a.json: 3 of 3 images are missing (a.png, b.png, empty.png)" in message
-    for folder in ("no", "where"):
-        assert str(tmp_path / folder / "a.png") in message
-    assert message.endswith("Set the folders of this split's `images`")

@@ -15,7 +15,7 @@ from dense_lt.config.transforms import AlbumentationConfig, ResizeConfig, Transf
 from dense_lt.data.batching import to_outlines
 from dense_lt.data.build import build_datasets, build_train_loader, build_val_loader
 from dense_lt.data.check import check_annotations, check_images
-from dense_lt.data.images import describe_missing, locate_images
+from dense_lt.data.locating import describe_missing, locate_images
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.preview import contact_sheet
 

@@ -38,6 +38,7 @@ class ConcatenatedDataset(DetectionDataset):
         self.table = concatenate_tables([part.table for part in parts], len(categories))
         self.categories = categories
         self.missing_names = [name for part in parts for name in part.missing_names]
+        self.shared = [own for part in parts for own in part.shared]
         self.missing = "\n".join(part.missing for part in parts if part.missing) or None
         self._firsts = np.array(list(accumulate(map(len, parts), initial=0)))
 
