@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import chain, count
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ def _images(given: list[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in given:
         if path.is_dir():
-            files = [own for own in sorted(path.iterdir()) if own.is_file()]
+            files = [own for own in sorted(path.iterdir()) if not own.is_dir()]  # broken links too
             inside = [own for own in files if own.suffix.lower() in SUFFIXES]
             if not inside:
                 raise ConfigError(
@@ -157,12 +158,12 @@ def _refuse_loss(out: Path, names: Sequence[str | None], images: list[Path]) -> 
     """
     from dense_lt.report.found import is_found_picture
 
-    given = {path.resolve() for path in images}
+    given = {realpath(path) for path in images}  # unlike `resolve`, it bears links in a circle
     pictures = [out / name for name in names if name is not None]
     lost = [
         path
         for path in pictures
-        if path.resolve() in given or (path.exists() and not is_found_picture(path))
+        if realpath(path) in given or (path.exists() and not is_found_picture(path))
     ]
     results = out / RESULTS
     if results.exists():

@@ -161,6 +161,19 @@ def test_images_that_cannot_be_read_are_named_and_the_others_done(folder, images
     assert (out / images[0].name).is_file()
 
 
+def test_broken_links_of_a_folder_are_told(folder, images, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "image.png").write_bytes(images[0].read_bytes())
+    for name, target in (("gone.jpg", "nowhere.jpg"), ("circle.tif", "circle.tif")):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "in" / target)
+    assert predict(folder, [tmp_path / "in"], tmp_path / "out") == 2
+    assert "2 of 3 images could not be read" in capsys.readouterr().err
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    names = [tmp_path / "in" / name for name in ("circle.tif", "gone.jpg")]
+    assert list(written["unreadable"]) == list(map(str, names))
+    assert len(written["images"]) == 1
+
+
 def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
     assert main(["predict", "no_such_image", "--run", str(tmp_path)]) == 2  # before the images
     assert "this is no run folder" in capsys.readouterr().err
