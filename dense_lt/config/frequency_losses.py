@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from dense_lt.config.loss_section import FocalSection
+
+BETA = 0.999
+"""Default of the weights by effective number."""
+
+
+def _check_items(number: float) -> float:
+    if number < 1:
+        raise ValueError(
+            "is a number of training items, not a share of them: the published 1.1e-3 of the "
+            "images of LVIS v1 are 110 images; give 1 or more"
+        )
+    return number
+
+
+TailThreshold = Annotated[PositiveFloat, AfterValidator(_check_items)]
+"""Of EQL v1, whose paper gives it as a share of the images."""
+
+
+def check_beta(scheme: str, beta: float) -> None:
+    """Refuse a `beta` beside a `scheme` that does not read it.
+
+    Raises:
+        ValueError: so it is, and `beta` is not the default, which every stored run has.
+    """
+    if scheme != "effective_number" and beta != BETA:
+        raise ValueError(
+            f"`beta` is {beta:g} but `scheme: {scheme}` does not read it; set `scheme: "
+            "effective_number`, or leave `beta` out"
+        )
 
 
 class ClassWeightedFocalLossConfig(FocalSection):
@@ -19,12 +48,17 @@ class ClassWeightedFocalLossConfig(FocalSection):
     count: Literal["images", "instances"] = "images"
     """Which items are counted: training images that contain the class, or its instances."""
 
-    beta: float = Field(default=0.999, gt=0, lt=1)
+    beta: float = Field(default=BETA, gt=0, lt=1)
     """Of `effective_number`: near 0 all classes weigh the same, near 1 it is `inverse`."""
 
     entries: Literal["positive", "all"] = "positive"
     """What is weighted: the positive entries of a class, or its negatives on background too, which
     changes how fast a class learns but not how its positives compare with its negatives."""
+
+    @model_validator(mode="after")
+    def _beta_is_read(self) -> Self:
+        check_beta(self.scheme, self.beta)
+        return self
 
 
 class EqualizationV1LossConfig(FocalSection):
@@ -34,7 +68,7 @@ class EqualizationV1LossConfig(FocalSection):
     """
 
     kind: Literal["eql_v1"]
-    threshold: PositiveFloat = 110
+    threshold: TailThreshold = 110
     """Classes with fewer training items than this are tail classes. 110 images are the published
     1.1e-3 of LVIS v1; the published number for Open Images is 1652 instances."""
 

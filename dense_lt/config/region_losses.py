@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from dense_lt.config.frequency_losses import BETA, TailThreshold, check_beta
 from dense_lt.config.loss_section import LossSection
 from dense_lt.config.losses import EqualizationV2Section, EqualizedFocalLossConfig, FocalLossConfig
 
@@ -42,11 +43,16 @@ class ClassBalancedSoftmaxLossConfig(SoftmaxSection):
     scheme: Literal["inverse", "square_root", "effective_number"] = "effective_number"
     """Weight of a class with n training items: 1 / n, 1 / sqrt(n), (1 - beta) / (1 - beta^n)."""
 
-    beta: float = Field(default=0.999, gt=0, lt=1)
+    beta: float = Field(default=BETA, gt=0, lt=1)
     """Of `effective_number`: near 0 all classes weigh the same, near 1 it is `inverse`."""
 
     count: Count = "images"
     """Which training items are counted."""
+
+    @model_validator(mode="after")
+    def _beta_is_read(self) -> Self:
+        check_beta(self.scheme, self.beta)
+        return self
 
 
 class LogitAdjustedSoftmaxLossConfig(SoftmaxSection):
@@ -90,7 +96,7 @@ class EqualizationV1RegionLossConfig(LossSection):
     """Equalization loss, EQL v1 (Tan et al. 2020): objects do not punish tail classes."""
 
     kind: Literal["eql_v1"]
-    threshold: PositiveFloat = 110
+    threshold: TailThreshold = 110
     """Classes with fewer training items than this are tail classes. 110 images are the published
     1.1e-3 of LVIS v1; the published number for Open Images is 1652 instances."""
 
