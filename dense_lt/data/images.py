@@ -182,7 +182,16 @@ def _reduce(file: Image.Image, short_side: int) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8; transparency is left out, 16 bits become 8."""
+    """(H, W, 3) uint8; transparency is left out, 16 bits become 8.
+
+    Raises:
+        ValueError: its values are floating-point numbers.
+    """
+    if image.mode == "F":  # Pillow's own conversion makes [0, 1] black
+        raise ValueError(
+            "its pixels are floating-point numbers, and nothing says which of them is white; whole "
+            "numbers of 8 or 16 bits are needed"
+        )
     if image.mode.startswith("I"):  # Pillow's own conversion cuts them off at 255
         values = np.asarray(image).astype(np.float64)
         is_byte = image.mode == "I" and values.max(initial=0) <= 255

@@ -21,8 +21,8 @@ def read_upright(path: Path) -> np.ndarray:
         with Image.open(path) as file:
             width, height = file.size
             turned = orientation(file) in EXCHANGING
-        return read_image(path, (width, height) if turned else (height, width), exif="obey")
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image") from None
     except UNREADABLE as error:
         raise DataError(f"{path}: is no image that can be read: {error}") from error
+    return read_image(path, (width, height) if turned else (height, width), exif="obey")

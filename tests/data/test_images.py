@@ -65,6 +65,14 @@ def test_a_dark_sixteen_bit_image_stays_dark(tmp_path):
     assert read_image(tmp_path / "a.png", SIZE).max() == 1
 
 
+@pytest.mark.parametrize("read", [lambda path: read_image(path, SIZE), read_upright])
+def test_floating_point_pixels_are_refused(tmp_path, read):
+    Image.fromarray(_greys().astype(np.float32) / 255).save(tmp_path / "a.tif")
+    with pytest.raises(BadImageError, match="cannot be decoded: its pixels are floating") as told:
+        read(tmp_path / "a.tif")
+    assert str(told.value).count("a.tif") == 1
+
+
 def _save_rotated(path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
