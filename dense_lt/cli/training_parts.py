@@ -73,6 +73,7 @@ def build_parts(
     classes = data.categories
     counts = ClassCounts(classes.image_counts, classes.instance_counts)
     detector = to_device(build_detector(config.model, len(classes), counts), config, device)
+    tie_to_classes(detector, classes.names)
     if config.model.init_from is not None and not resumed:
         logger.info(init_from(detector, config.model.init_from, leave_out=config.model.init_except))
     freeze(detector, config.model.frozen)
@@ -84,7 +85,6 @@ def build_parts(
         graphs = config.train.compile == "reduce-overhead"
         compiled = compile_parts(detector, cuda_graphs=graphs)
         logger.info("torch.compile: %s", ", ".join(compiled))
-    tie_to_classes(detector, classes.names)
     epoch = steps_per_epoch(data.train, config.data, config.train.batch_size)
     periods = build_periods(config.train, epoch)
     optimizer = build_optimizer(config.optimizer, detector, batch_size=config.train.batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -13,6 +14,8 @@ from dense_lt.balance.statistics import named_statistics
 from dense_lt.engine.checkpoint import latest_checkpoint, load_checkpoint
 from dense_lt.utils.errors import ConfigError, DataError
 from dense_lt.utils.weight_files import read_weights
+
+_logger = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 4
 
@@ -47,6 +50,7 @@ def init_from(detector: nn.Module, path: Path, *, leave_out: Sequence[str] = ())
             "Weights of another project need an importer; weights of timm go to "
             "model.backbone.weights"
         )
+    _warn_of_other_classes(path, stored, own, fitting)
     detector.load_state_dict({name: stored[name] for name in fitting}, strict=False)
     unused = {name for name in stored.keys() - own.keys() if not name.startswith(statistics or "/")}
     shapes = [
@@ -62,6 +66,24 @@ def init_from(detector: nn.Module, path: Path, *, leave_out: Sequence[str] = ())
     lines = [f"{what}: {len(names)} ({_some(names)})" for what, names in parts.items() if names]
     loaded = f"model.init_from={path}: {len(fitting)} of {len(wanted)} tensors loaded"
     return "\n  ".join([loaded, *lines])
+
+
+def _warn_of_other_classes(
+    path: Path, stored: Mapping[str, Tensor], own: Mapping[str, Tensor], loaded: set[str]
+) -> None:
+    """Tell when classifiers of as many, but other, classes are loaded, as the trackers know."""
+    tables = [name for name in own if name.endswith("class_table") and name in stored]
+    heads = (name for name in loaded if not name.startswith("proposals."))  # those know no class
+    classifiers = sorted(name for name in heads if "classifier" in name.split("."))
+    pairs = [(int(stored[name]), int(own[name])) for name in tables]
+    if classifiers and any(old and new and old != new for old, new in pairs):
+        _logger.warning(
+            "model.init_from=%s: it was trained with other classes than these data have, or with "
+            "another order of them, and its classifier (%s) is taken over: each of its rows means "
+            'another class now. model.init_except=["*classifier.*"] leaves it out',
+            path,
+            _some(classifiers),
+        )
 
 
 def freeze(module: nn.Module, patterns: Sequence[str]) -> int:

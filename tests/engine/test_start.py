@@ -7,6 +7,7 @@ import torch
 from helpers.tiny_two_stage import build
 from safetensors.torch import save_file
 
+from dense_lt.balance.statistics import tie_to_classes
 from dense_lt.engine.start import freeze, init_from, matching
 from dense_lt.utils.errors import ConfigError, DataError
 
@@ -43,6 +44,26 @@ def test_gradient_statistics_are_left_alone(tiny_detector, other, tmp_path):
     account = init_from(detector, tmp_path / "weights.safetensors")
     assert detector.statistics.positive.tolist() == [0, 0, 0]
     assert "in the file only" not in account
+
+
+@pytest.mark.parametrize(
+    ("names", "leave_out", "told"),
+    [
+        (("dog", "heron", "axolotl"), (), False),
+        (("heron", "dog", "axolotl"), (), True),
+        (("cat", "owl", "newt"), (), True),
+        (("cat", "owl", "newt"), ("classifier.*",), False),
+    ],
+)
+def test_classifiers_of_other_classes_are_told(
+    tiny_detector, tmp_path, caplog, names, leave_out, told
+):
+    source, detector = tiny_detector(), tiny_detector()
+    tie_to_classes(source, names)
+    tie_to_classes(detector, ("dog", "heron", "axolotl"))
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    init_from(detector, tmp_path / "weights.safetensors", leave_out=leave_out)
+    assert ("each of its rows means another class now" in caplog.text) == told
 
 
 def test_patterns_leave_parameters_as_they_are_made(tiny_detector, other, tmp_path):
