@@ -11,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from dense_lt.cli.training_parts import TrainingParts
 from dense_lt.config.detectors import ModelConfig
 from dense_lt.config.experiment import ExperimentConfig, TrainConfig
-from dense_lt.config.model import BackboneConfig
+from dense_lt.config.model import BackboneConfig, DenseNetworkConfig
 from dense_lt.engine.loop import Periods
 from dense_lt.models.backbone import Backbone
 
@@ -20,12 +20,19 @@ logger = logging.getLogger(__name__)
 RATIO_READERS = ("equalized_focal", "equalized_quality_focal", "eql_v2", "eql_v2_focal")
 """Losses that the gradient ratio shapes; `softmax_eql` reads one of the sums it is made of."""
 
+SCALES_BESIDE_SIZES = ((6.0, 8.0), (8.0,), (1.0,))
+"""Scales that nobody meant: the default, and those of the ATSS, PAA and FCOS files, which stay in a
+configuration that gives its sizes in pixels after them."""
+
 
 def warn_of_settings(config: ExperimentConfig, parts: TrainingParts) -> None:
     """Tell each doubt in a line of the log, once."""
     warn_if_frozen_at_random(config.model)
+    warn_if_head_norm_does_nothing(config.model)
     warn_if_no_norm_is_meant(config.model.backbone, parts.detector)
+    warn_if_scales_are_not_read(config.model)
     warn_if_ratio_is_not_read(config.model)
+    warn_if_loss_is_another(config.model, len(parts.data.categories))
     warn_if_best_is_last(config.train, parts.periods)
 
 
@@ -63,6 +70,20 @@ def warn_if_frozen_at_random(model: ModelConfig) -> None:
         )
 
 
+def warn_if_head_norm_does_nothing(model: ModelConfig) -> None:
+    """Tell when a new head, whose statistics are 0 and 1, is to keep them."""
+    if model.init_from is not None:
+        return
+    for path, dense in _dense_networks(model).items():
+        if dense.head.norm == "frozen_batch":
+            logger.warning(
+                "%s.head.norm: frozen_batch does nothing: a head that starts from random weights "
+                "has mean 0 and variance 1 to keep; set model.init_from=RUN, or %s.head.norm=group",
+                path,
+                path,
+            )
+
+
 def warn_if_no_norm_is_meant(section: BackboneConfig, detector: nn.Module) -> None:
     """Tell when batch normalisation is to be fixed and the backbone has none."""
     if section.norm not in ("frozen", "fixed_statistics"):
@@ -76,6 +97,22 @@ def warn_if_no_norm_is_meant(section: BackboneConfig, detector: nn.Module) -> No
             section.norm,
             section.name,
         )
+
+
+def warn_if_scales_are_not_read(model: ModelConfig) -> None:
+    """Tell when priors have sizes in pixels, and scales in strides that nobody reads."""
+    for path, dense in _dense_networks(model).items():
+        priors = dense.priors
+        if priors.sizes is not None and priors.scales not in SCALES_BESIDE_SIZES:
+            logger.warning(
+                "%s.priors.scales: %s does nothing beside %s.priors.sizes: %s; set "
+                "%s.priors.sizes=null to use the scales",
+                path,
+                list(priors.scales),
+                path,
+                list(priors.sizes),
+                path,
+            )
 
 
 def warn_if_ratio_is_not_read(model: ModelConfig) -> None:
@@ -95,6 +132,25 @@ def warn_if_ratio_is_not_read(model: ModelConfig) -> None:
         )
 
 
+def warn_if_loss_is_another(model: ModelConfig, num_classes: int) -> None:
+    """Tell when a setting turns the loss into one that is not its name; `num_classes` is C."""
+    loss = model.loss
+    if loss.kind == "federated_loss" and loss.num_classes >= num_classes:
+        logger.warning(
+            "model.loss.num_classes: %d: with %d classes next to none is left out of the "
+            "negatives, and federated_loss is the loss without it; set fewer, or another kind",
+            loss.num_classes,
+            num_classes,
+        )
+    if loss.kind == "eql_v2_focal" and 0 < loss.alpha < 1:
+        logger.warning(
+            "model.loss.alpha: %g of eql_v2_focal is what positives gain at ratio 0 (published: "
+            "4); the weight of positives in the focal loss is model.loss.focal_alpha: %g",
+            loss.alpha,
+            loss.focal_alpha,
+        )
+
+
 def warn_if_best_is_last(section: TrainConfig, periods: Periods) -> None:
     """Tell when the best of the evaluations is kept and there is only the one at the end."""
     if section.keep_best is None or (periods.evaluate or periods.total) < periods.total:
@@ -106,3 +162,9 @@ def warn_if_best_is_last(section: TrainConfig, periods: Periods) -> None:
         "null" if section.evaluate_every is None else section.evaluate_every,
         periods.total,
     )
+
+
+def _dense_networks(model: ModelConfig) -> dict[str, DenseNetworkConfig]:
+    """The dense detectors of a model by their dotted keys: one, or none."""
+    own = {"model": model, "model.proposals": getattr(model, "proposals", None)}
+    return {path: one for path, one in own.items() if isinstance(one, DenseNetworkConfig)}

@@ -1,6 +1,7 @@
 """Settings that cannot do what they seem to be for are told before a run starts."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -10,12 +11,16 @@ from dense_lt.cli.cautions import (
     starts_from,
     warn_if_best_is_last,
     warn_if_frozen_at_random,
+    warn_if_head_norm_does_nothing,
+    warn_if_loss_is_another,
     warn_if_no_norm_is_meant,
     warn_if_ratio_is_not_read,
+    warn_if_scales_are_not_read,
+    warn_of_settings,
 )
 from dense_lt.config.experiment import TrainConfig
 from dense_lt.config.losses import CountFreeLossConfig
-from dense_lt.config.model import BackboneConfig, OneStageConfig
+from dense_lt.config.model import AnchorsConfig, BackboneConfig, OneStageConfig
 from dense_lt.config.schema import kind_values
 from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.engine.loop import Periods
@@ -138,3 +143,80 @@ def test_the_best_of_several_and_no_best_are_nothing_to_tell(best, every, caplog
     section = TrainConfig(steps=10, keep_best=best, evaluate_every=every)
     warn_if_best_is_last(section, Periods(10, log=1, checkpoint=1, evaluate=every))
     assert caplog.messages == []
+
+
+def dense(path, **settings):
+    """A model whose dense detector, at `path`, has `settings`."""
+    if path == "model":
+        return OneStageConfig.model_validate(settings)
+    proposals = {"kind": "dense", **settings}
+    return TwoStageConfig.model_validate({"kind": "two_stage", "proposals": proposals})
+
+
+@pytest.mark.parametrize("path", ["model", "model.proposals"])
+@pytest.mark.parametrize("scales", [[2, 3], [3]])
+def test_scales_beside_sizes_are_told(path, scales, caplog):
+    sizes = [8, 16, 32, 64, 128]
+    warn_if_scales_are_not_read(dense(path, priors={"scales": scales, "sizes": sizes}))
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}.priors.scales: {[float(one) for one in scales]} does not")
+    assert message.endswith(f"set {path}.priors.sizes=null to use the scales")
+
+
+@pytest.mark.parametrize(
+    "priors",
+    [
+        {"sizes": [8, 16, 32, 64, 128]},
+        {"sizes": [8, 16, 32, 64, 128], "scales": [8]},
+        {"scales": [2, 3]},
+    ],
+)
+def test_scales_that_are_read_or_left_by_a_head_file_are_nothing_to_tell(priors, caplog):
+    warn_if_scales_are_not_read(dense("model", priors=priors))
+    warn_if_scales_are_not_read(TwoStageConfig(kind="two_stage"))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("path", ["model", "model.proposals"])
+def test_a_frozen_norm_of_a_new_head_is_told_whatever_the_backbone_starts_from(path, caplog):
+    own = dense(path, head={"norm": "frozen_batch"})
+    pretrained = own.model_copy(update={"backbone": BackboneConfig(pretrained=True)})
+    warn_if_head_norm_does_nothing(pretrained)
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}.head.norm: frozen_batch does nothing")
+    caplog.clear()
+    warn_if_head_norm_does_nothing(own.model_copy(update={"init_from": Path("runs/x")}))
+    warn_if_head_norm_does_nothing(dense(path, head={"norm": "batch"}))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("make", [OneStageConfig, TwoStageConfig])
+@pytest.mark.parametrize(("drawn", "told"), [(44, False), (45, True), (50, True)])
+def test_drawing_every_class_is_told(make, drawn, told, caplog):
+    loss = {"kind": "federated_loss", "num_classes": drawn}
+    kind = "one_stage" if make is OneStageConfig else "two_stage"
+    warn_if_loss_is_another(make.model_validate({"kind": kind, "loss": loss}), num_classes=45)
+    expected = [f"model.loss.num_classes: {drawn}: with 45 classes next to none is left out"]
+    assert [message[: len(expected[0])] for message in caplog.messages] == expected * told
+
+
+@pytest.mark.parametrize(("alpha", "told"), [(0, False), (0.25, True), (1, False), (4, False)])
+def test_the_focal_alpha_in_place_of_the_boost_is_told(alpha, told, caplog):
+    warn_if_loss_is_another(model(loss={"kind": "eql_v2_focal", "alpha": alpha}), num_classes=45)
+    assert ["model.loss.focal_alpha: 0.25" in message for message in caplog.messages] == [
+        True
+    ] * told
+
+
+def test_a_run_is_told_all_of_it_when_it_starts(caplog):
+    own = model(loss={"kind": "federated_loss"}).model_copy(
+        update={
+            "head": OneStageConfig().head.model_copy(update={"norm": "frozen_batch"}),
+            "priors": AnchorsConfig(scales=(2, 3), sizes=(8, 16, 32, 64, 128)),
+        }
+    )
+    config = SimpleNamespace(model=own, train=TrainConfig(steps=10))
+    parts = SimpleNamespace(detector=None, periods=None, data=SimpleNamespace(categories=range(45)))
+    warn_of_settings(config, parts)
+    settings = ("model.head.norm", "model.priors.scales", "model.loss.num_classes")
+    assert [message.split(":")[0] for message in caplog.messages] == list(settings)
