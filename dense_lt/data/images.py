@@ -72,17 +72,18 @@ def read_image(
     """
     try:
         with Image.open(path) as file:
+            file.filename = ""  # Pillow would map it, and mix up the sides of a turned TIFF file
             mark = orientation(file)
             turn = _is_obeyed(mark, file, size, exif)
             if doubt and exif == "as_annotated" and not turn and _keeps_size(mark, file):
                 doubt(_describe_doubt(path, mark))
             if turn:
-                pixels = _to_rgb(ImageOps.exif_transpose(file))
+                pixels = to_rgb(ImageOps.exif_transpose(file))
             elif short_side and file.size == size[::-1] and _reduce(file, short_side):
-                return _to_rgb(file)
+                return to_rgb(file)
             else:
                 pixels = _decode_jpeg(file, path, size)
-                pixels = _to_rgb(file) if pixels is None else pixels
+                pixels = to_rgb(file) if pixels is None else pixels
     except FileNotFoundError:
         _check_folder(path)
         raise BadImageError(f"{path}: there is no such image") from None
@@ -181,7 +182,7 @@ def _reduce(file: Image.Image, short_side: int) -> bool:
     return True
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8; transparency is left out, 16 bits become 8.
 
     Raises:

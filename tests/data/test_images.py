@@ -154,6 +154,15 @@ def test_images_without_annotations_are_always_turned(tmp_path, name, mark, widt
     assert np.abs(pixels - shown).max() <= 2
 
 
+@pytest.mark.parametrize("mark", range(1, 9))
+def test_grey_tiff_files_are_turned_as_others(tmp_path, mark):
+    exif = Image.Exif()
+    exif[0x0112] = mark
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(_greys()).save(tmp_path / name, exif=exif)
+    assert (read_upright(tmp_path / "a.tif") == read_upright(tmp_path / "a.png")).all()
+
+
 def test_another_size_than_annotated_names_both(tmp_path):
     Image.fromarray(_bands()).save(tmp_path / "a.png")
     with pytest.raises(BadImageError, match=r"a.png: is 40 x 30 pixels.*annotations say 20 x 50"):
