@@ -90,7 +90,7 @@ def test_low_scores_are_left_out(folder, images):
 
 @pytest.mark.parametrize("pixels", [np.zeros((8, 8)), np.zeros((8, 8, 4), dtype=np.uint8)])
 def test_pixels_of_another_kind_are_refused(folder, pixels):
-    with pytest.raises(DataError, match=r"give \(height, width, 3\) uint8"):
+    with pytest.raises(DataError, match=r"an array \(height, width, 3\) uint8"):
         dense_lt.load_run(folder / "run", device="cpu").predict([pixels])
 
 
