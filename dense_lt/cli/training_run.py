@@ -263,6 +263,7 @@ def _start_folder(
     log_to_file(run.log)
     save_config(config, run.config)
     parts.data.categories.save(run.categories)
+    assert parts.data.train is not None, "both splits are built"
     facts = {
         "command": command(),
         "git_commit": git_commit(),
@@ -271,6 +272,7 @@ def _start_folder(
         "processes": distributed.world_size(),
         "threads": torch.get_num_threads(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "training_data": parts.data.train.table.digest,
     }
     write_environment(run, facts, step=done)
 

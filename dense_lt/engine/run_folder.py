@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dense_lt.utils.errors import ConfigError, DataError
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -192,5 +195,13 @@ def write_environment(run: RunFolder, facts: Mapping[str, object], *, step: int)
     if step and (stored := read_own_json(run.environment, held="how it was started before")):
         resumed = stored.get("resumed", [])
         assert isinstance(resumed, list), f"{run.environment}: resumed is {resumed!r}"
+        before = [stored, *resumed][-1].get("training_data")
+        if before not in (None, facts.get("training_data")):
+            _logger.warning(
+                "--resume: the training images or their objects are not those that the run had "
+                "before; it goes on with what is there now, and step %d is no longer that of an "
+                "uninterrupted run",
+                step + 1,
+            )
         stored["resumed"] = [*resumed, {"step": step, **facts}]
     write_atomically(run.environment, json.dumps(stored or dict(facts), indent=1) + "\n")

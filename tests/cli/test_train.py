@@ -94,7 +94,7 @@ def test_a_run_folder_holds_everything(whole):
     }
     environment = json.loads((whole / "environment.json").read_text())
     keys = {"command", "git_commit", "versions", "device", "threads", "started", "processes"}
-    assert environment.keys() == keys
+    assert environment.keys() == {*keys, "training_data"}
     assert {"results.json", "predictions.json", "per_class.csv"} <= {
         path.name for path in (whole / "evaluation").iterdir()
     }

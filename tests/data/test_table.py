@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.annotation_files import coco_content, lvis_content, write_json
+from helpers.tables import table_of
 
 from dense_lt.data.lvis import read_annotations
 from dense_lt.data.table import Names, Ragged
@@ -132,3 +133,17 @@ def test_a_loader_process_shares_the_annotations_and_copies_none(tmp_path):
     process.start()
     process.join()
     assert 0 <= grown.value < 2 << 20
+
+
+def test_the_digest_tells_tables_of_other_images_or_objects_apart():
+    table = table_of([[0, 1], [2], []])
+    assert table.digest == table_of([[0, 1], [2], []]).digest
+    others = [
+        table_of([[0, 1], [2]]),
+        table_of([[0], [1, 2], []]),
+        table_of([[0, 1], [1], []]),
+        dataclasses.replace(table, image_ids=table.image_ids + 1),
+        dataclasses.replace(table, boxes=table.boxes + 0.5),
+        dataclasses.replace(table, crowd=~table.crowd),
+    ]
+    assert len({own.digest for own in (table, *others)}) == 7

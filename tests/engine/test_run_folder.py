@@ -106,3 +106,16 @@ def test_a_damaged_file_of_the_run_is_named_with_what_it_costs_to_go_without(tmp
     write_environment(run, {"gpu": "none"}, step=20)
     assert json.loads(run.environment.read_text()) == {"gpu": "none"}
     assert read_own_json(tmp_path / "absent.json", held="nothing") == {}
+
+
+def test_other_training_data_than_before_are_told_once(tmp_path, caplog):
+    run = RunFolder(tmp_path)
+    for step, data in ((0, "a"), (10, "a"), (20, "b"), (30, "b")):
+        write_environment(run, {"training_data": data}, step=step)
+        assert ("the training images or their objects are not those" in caplog.text) == (step == 20)
+        caplog.clear()
+    stored = json.loads(run.environment.read_text())
+    del stored["training_data"]
+    run.environment.write_text(json.dumps({**stored, "resumed": []}))  # of a version before
+    write_environment(run, {"training_data": "c"}, step=40)
+    assert not caplog.text
