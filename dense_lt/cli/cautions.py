@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+from itertools import count
 
+import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -14,6 +17,7 @@ from dense_lt.config.experiment import ExperimentConfig, TrainConfig
 from dense_lt.config.model import BackboneConfig, DenseNetworkConfig
 from dense_lt.engine.loop import Periods
 from dense_lt.models.backbone import Backbone
+from dense_lt.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,7 @@ def warn_of_settings(config: ExperimentConfig, parts: TrainingParts) -> None:
     warn_if_frozen_at_random(config.model)
     warn_if_head_norm_does_nothing(config.model)
     warn_if_no_norm_is_meant(config.model.backbone, parts.detector)
+    warn_if_maps_end_early(config.model.backbone, parts.detector, config.data.pad_to_multiple_of)
     warn_if_scales_are_not_read(config.model)
     warn_if_ratio_is_not_read(config.model)
     warn_if_loss_is_another(config.model, len(parts.data.categories))
@@ -97,6 +102,42 @@ def warn_if_no_norm_is_meant(section: BackboneConfig, detector: nn.Module) -> No
             section.norm,
             section.name,
         )
+
+
+def warn_if_maps_end_early(section: BackboneConfig, detector: nn.Module, multiple: int) -> None:
+    """Tell when the last pixels of an image have no cell in a map of the backbone.
+
+    ConvNeXt and its like round the size of a map down where a ResNet rounds it up.
+
+    Args:
+        section: of the backbone.
+        detector: that has it.
+        multiple: height and width of a batch are padded to a multiple of this, pixels.
+    """
+    for own in (module for module in detector.modules() if isinstance(module, Backbone)):
+        stride = own.strides[-1]
+        if multiple % stride == 0:
+            continue
+        side = next(n for n in count(multiple, multiple) if n > 2 * stride and n % stride)
+        try:  # costs no memory and leaves the model and the random state alone
+            with torch.device("meta"):
+                levels = (int(math.log2(own.strides[0])), int(math.log2(stride)))
+                last = Backbone(own.name, levels=levels, options=section.options)
+                cells = last(torch.zeros(1, 3, side, side))[-1].shape[-1]
+        except (ConfigError, RuntimeError, AssertionError, ValueError):
+            return  # not without running it
+        if cells < side / stride:
+            logger.warning(
+                "data.pad_to_multiple_of: %d: at stride %d %s has %d cells for %d pixels, and none "
+                "for the last ones, where an object has fewer priors or none; set "
+                "data.pad_to_multiple_of=%d",
+                multiple,
+                stride,
+                own.name,
+                cells,
+                side,
+                math.lcm(multiple, stride),
+            )
 
 
 def warn_if_scales_are_not_read(model: ModelConfig) -> None:

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import nn
 
 from dense_lt.cli.cautions import (
     starts_from,
@@ -13,6 +14,7 @@ from dense_lt.cli.cautions import (
     warn_if_frozen_at_random,
     warn_if_head_norm_does_nothing,
     warn_if_loss_is_another,
+    warn_if_maps_end_early,
     warn_if_no_norm_is_meant,
     warn_if_ratio_is_not_read,
     warn_if_scales_are_not_read,
@@ -26,6 +28,7 @@ from dense_lt.config.two_stage import TwoStageConfig
 from dense_lt.engine.loop import Periods
 from dense_lt.losses.build import build_classification_loss
 from dense_lt.models.backbone import Backbone
+from dense_lt.models.priors import PriorGenerator
 
 
 def model(init_from=None, frozen=(), loss=None, **backbone):
@@ -86,6 +89,23 @@ def test_fixing_norms_that_a_backbone_does_not_have_is_told(norm, caplog):
         warn_if_no_norm_is_meant(BackboneConfig(name=name, norm=norm), backbone)
     warn_if_no_norm_is_meant(BackboneConfig(name="test_convnext"), without)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("name", "multiple", "told"),
+    [("test_convnext", 8, True), ("test_convnext", 16, False), ("test_resnet", 8, False)],
+)
+def test_maps_that_end_before_the_image_does_are_told(name, multiple, told, caplog):
+    backbone = Backbone(name, levels=(3, 4)).eval()
+    priors = PriorGenerator(backbone.strides)
+    with torch.no_grad():
+        maps = backbone(torch.zeros(1, 3, 5 * multiple, 5 * multiple))
+    expected = priors.for_image_size((5 * multiple, 5 * multiple), torch.device("cpu"))
+    assert (priors(maps).counts != expected.counts) == told
+    warn_if_maps_end_early(BackboneConfig(name=name), backbone, multiple)
+    beginning = "data.pad_to_multiple_of: 8: at stride 16 test_convnext has 2 cells for 40 pixels"
+    assert [message[: len(beginning)] for message in caplog.messages] == [beginning] * told
+    assert all(message.endswith("set data.pad_to_multiple_of=16") for message in caplog.messages)
 
 
 STATISTICS = {"common_negative": 0.05, "count_prior": 1}
@@ -215,8 +235,11 @@ def test_a_run_is_told_all_of_it_when_it_starts(caplog):
             "priors": AnchorsConfig(scales=(2, 3), sizes=(8, 16, 32, 64, 128)),
         }
     )
-    config = SimpleNamespace(model=own, train=TrainConfig(steps=10))
-    parts = SimpleNamespace(detector=None, periods=None, data=SimpleNamespace(categories=range(45)))
+    data = SimpleNamespace(pad_to_multiple_of=32)
+    config = SimpleNamespace(model=own, data=data, train=TrainConfig(steps=10))
+    parts = SimpleNamespace(
+        detector=nn.Identity(), periods=None, data=SimpleNamespace(categories=range(45))
+    )
     warn_of_settings(config, parts)
     settings = ("model.head.norm", "model.priors.scales", "model.loss.num_classes")
     assert [message.split(":")[0] for message in caplog.messages] == list(settings)
