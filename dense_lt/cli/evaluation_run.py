@@ -121,8 +121,8 @@ def prepare_evaluation(
 def _digest_of_images(val: DetectionDataset) -> str:
     """What tells apart lists of images that lie at the same path."""
     digest = hashlib.sha256()
-    for image_id, name in zip(val.table.image_ids.tolist(), val.table.file_names, strict=True):
-        digest.update(f"{image_id} {name}\n".encode())
+    for index, image_id in enumerate(val.table.image_ids.tolist()):
+        digest.update(f"{image_id} {val.table.file_names[index]}\n".encode())
     return digest.hexdigest()[:16]
 
 
