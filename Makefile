@@ -23,8 +23,8 @@ install: $(READY)
 # lvis declares the GUI build of OpenCV, which overwrites the headless one and needs libGL: hence --no-deps.
 # The registry's torch brings CUDA along; a disk that fills up halfway through gives only an OSError.
 $(READY): pyproject.toml constraints.txt
-	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); [ "$$free" -ge 10 ] || \
-		echo "only $$free GB are free here: the environment takes 6 GB, and 3 more while it is made" >&2
+	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); [ "$$free" -ge 8 ] || \
+		echo "only $$free GB are free here: the environment takes 6 GB, and 8 while it is made" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
