@@ -153,18 +153,18 @@ def _train_and_compare(
     from dense_lt.cli import compare
     from dense_lt.cli.jobs import run_jobs
 
-    check(jobs, at_once)
+    configs = check(jobs, at_once)
     if dry_run:
         sys.stdout.write(planned(jobs))
         return 0
-    draw_data(jobs)
+    draw_data(configs)
     try:
         failures = run_jobs(jobs, at_once=at_once or len(os.sched_getaffinity(0)))
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; the same command goes on where it was\n")
         raise
     failed = {failure.folder for failure in failures}
-    apart = of_open_images(jobs)
+    apart = [job.folder for job, own in zip(jobs, configs, strict=True) if of_open_images(own)]
     shown = [str(job.folder) for job in jobs if job.folder not in {*failed, *apart}]
     status = 0
     if shown:

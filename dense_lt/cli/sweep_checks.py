@@ -11,10 +11,14 @@ from dense_lt.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from dense_lt.cli.jobs import TrainingJob
+    from dense_lt.config.experiment import ExperimentConfig
 
 
-def check(jobs: Sequence[TrainingJob], at_once: int | None) -> None:
+def check(jobs: Sequence[TrainingJob], at_once: int | None) -> list[ExperimentConfig]:
     """Find what is wrong with the settings of any run before the first is trained.
+
+    Returns:
+        The resolved settings of every run.
 
     Raises:
         ConfigError: what it is, and in which run.
@@ -26,33 +30,29 @@ def check(jobs: Sequence[TrainingJob], at_once: int | None) -> None:
     folders = [job.folder for job in jobs]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise ConfigError(f"{twice[0]}: two runs would lie there; give each seed, and name, once")
+    configs = []
     for job in jobs:
         try:
-            load_config(job.config, job.overrides)
+            configs.append(load_config(job.config, job.overrides))
         except ConfigError as error:
             raise ConfigError(_blamed_on(job, error)) from error
-        _check_kept(job)  # lists share folders
+        _check_kept(job, configs[-1])  # lists share folders
+    return configs
 
 
-def draw_data(jobs: Sequence[TrainingJob]) -> None:
+def draw_data(configs: Sequence[ExperimentConfig]) -> None:
     """Draw the data that runs share, once."""
-    from dense_lt.config.load import load_config
     from dense_lt.data.build import annotation_files
 
-    for job in jobs:
-        annotation_files(load_config(job.config, job.overrides).data)
+    for config in configs:
+        annotation_files(config.data)
 
 
-def of_open_images(jobs: Sequence[TrainingJob]) -> list[Path]:
-    """Folders of the runs that are scored by the rules of Open Images, which no page compares."""
-    from dense_lt.config.load import load_config
+def of_open_images(config: ExperimentConfig) -> bool:
+    """Whether a run is scored by the rules of Open Images, which no page compares."""
     from dense_lt.config.openimages import OpenImagesConfig
 
-    return [
-        job.folder
-        for job in jobs
-        if isinstance(load_config(job.config, job.overrides).data.dataset, OpenImagesConfig)
-    ]
+    return isinstance(config.data.dataset, OpenImagesConfig)
 
 
 def planned(jobs: Sequence[TrainingJob]) -> str:
@@ -81,21 +81,19 @@ def _blamed_on(job: TrainingJob, error: ConfigError) -> str:
     return f"{error}\n  in the run {job.folder.name}"
 
 
-def _check_kept(job: TrainingJob) -> None:
+def _check_kept(job: TrainingJob, config: ExperimentConfig) -> None:
     """Make sure that a run that is there already is the one that is wanted.
 
     Raises:
         ConfigError: it was made with other settings.
     """
-    from dense_lt.config.load import load_config, with_defaults
+    from dense_lt.config.load import with_defaults
     from dense_lt.report.settings import different_settings
 
     settings = stored_settings(job.folder)
     if settings is None:
         return
-    stored = with_defaults(settings)
-    wanted = load_config(job.config, job.overrides).model_dump(mode="json")
-    if keys := different_settings(stored, wanted):
+    if keys := different_settings(with_defaults(settings), config.model_dump(mode="json")):
         raise ConfigError(
             f"{job.folder}: a run of that name was made with other settings ({', '.join(keys)}). "
             "Remove it, or give another --out or name"

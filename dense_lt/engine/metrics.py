@@ -178,8 +178,9 @@ class Recorder:
         if not self._equalizing or step <= self._total_steps / 10:
             return
         trackers = list(self._trackers().values())
-        seen = torch.stack([own.positive + own.negative > 0 for own in trackers]).any(0).cpu()
-        ratio = torch.stack([own.ratio().clamp(0, 1) for own in trackers]).mean(0).cpu()
+        sums = torch.stack([own.positive + own.negative for own in trackers]).sum(0)
+        means = torch.stack([own.ratio().clamp(0, 1) for own in trackers]).mean(0)
+        seen, ratio = torch.stack([sums > 0, means]).cpu()  # one wait for the device
         labels = {group: self._categories.labels_in_group(group) for group in GROUPS}
         known = {group: [label for label in own if seen[label]] for group, own in labels.items()}
         ratios = {group: ratio[own].mean().item() if own else None for group, own in known.items()}

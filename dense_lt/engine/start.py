@@ -77,12 +77,13 @@ def _warn_of_other_classes(
     classifiers = sorted(name for name in heads if "classifier" in name.split("."))
     pairs = [(int(stored[name]), int(own[name])) for name in tables]
     if classifiers and any(old and new and old != new for old, new in pairs):
+        patterns = sorted({f"{name.rpartition('.')[0]}.*" for name in classifiers})
         _logger.warning(
             "model.init_from=%s: it was trained with other classes than these data have, or with "
-            "another order of them, and its classifier (%s) is taken over: each of its rows means "
-            'another class now. model.init_except=["*classifier.*"] leaves it out',
+            "another order of them, and its classifier is taken over: each of its rows means "
+            "another class now. model.init_except=[%s] leaves it out",
             path,
-            _some(classifiers),
+            ", ".join(patterns),
         )
 
 
